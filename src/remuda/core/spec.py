@@ -1,0 +1,125 @@
+"""What a user may ask of one container: the launch configuration.
+
+Attribute names are ours; on the wire and in compose results they are the camelCase names of the 1.x API
+(``imageUuid``, ``dataVolumes``, ...), which :mod:`msgspec` derives. Only values live here: no defaults are looked up,
+nothing is validated against a host. Docker's words are translated in ``agent.translate``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from remuda.core.labels import START_ONCE, truthy
+
+PRIMARY = "io.rancher.service.primary.launch.config"
+"""Name of a service's own launch configuration beside those of its sidekicks."""
+
+
+class RestartPolicy(msgspec.Struct, frozen=True, rename="camel"):
+    """When a stopped container is started again by its host: ``always``, ``no`` or ``on-failure``."""
+
+    name: str = "always"
+    maximum_retry_count: int = 0
+
+
+class LogConfig(msgspec.Struct, frozen=True, rename="camel"):
+    """Docker's log driver and its options."""
+
+    driver: str = ""
+    config: dict[str, str] = {}
+
+
+class HealthCheck(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """How to ask a container whether it serves. Times in milliseconds; an empty ``request_line`` means a TCP probe."""
+
+    port: int
+    request_line: str = ""
+    interval: int = 2000
+    response_timeout: int = 2000
+    healthy_threshold: int = 2
+    unhealthy_threshold: int = 3
+    initializing_timeout: int | None = 60000
+    reinitializing_timeout: int | None = 60000
+    strategy: str = "recreate"
+    recreate_on_quorum_strategy_config: dict[str, int] | None = None
+
+
+class LaunchConfig(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """One container's wishes. Every field may be left out; an empty one means "as Docker has it".
+
+    ``ports`` are ``[ip:][public:]private[/proto]``; ``data_volumes`` are Docker binds (``name:/path[:mode]``);
+    ``memory`` and its kin are bytes; ``labels`` carry scheduling rules as in the 1.x grammar.
+    """
+
+    image_uuid: str = ""
+    name: str = ""
+    command: list[str] | None = None
+    entry_point: list[str] | None = None
+    environment: dict[str, str] = {}
+    ports: list[str] = []
+    expose: list[str] = []
+    publish_all_ports: bool = False
+    data_volumes: list[str] = []
+    data_volumes_from_launch_configs: list[str] = []
+    data_volumes_from: list[str] = []
+    volume_driver: str = ""
+    labels: dict[str, str] = {}
+    restart_policy: RestartPolicy | None = None
+    health_check: HealthCheck | None = None
+    hostname: str = ""
+    domain_name: str = ""
+    user: str = ""
+    working_dir: str = ""
+    tty: bool = False
+    stdin_open: bool = False
+    privileged: bool = False
+    read_only: bool = False
+    cap_add: list[str] = []
+    cap_drop: list[str] = []
+    devices: list[str] = []
+    dns: list[str] = []
+    dns_search: list[str] = []
+    extra_hosts: list[str] = []
+    security_opt: list[str] = []
+    cpu_shares: int | None = None
+    cpu_set: str = ""
+    cpu_period: int | None = None
+    cpu_quota: int | None = None
+    memory: int | None = None
+    memory_swap: int | None = None
+    memory_reservation: int | None = None
+    memory_swappiness: int | None = None
+    milli_cpu_reservation: int | None = None
+    oom_kill_disable: bool = False
+    oom_score_adj: int | None = None
+    pids_limit: int | None = None
+    shm_size: int | None = None
+    network_mode: str = "bridge"
+    network_launch_config: str = ""
+    pid_mode: str = ""
+    ipc_mode: str = ""
+    uts: str = ""
+    cgroup_parent: str = ""
+    group_add: list[str] = []
+    log_config: LogConfig | None = None
+    tmpfs: dict[str, str] = {}
+    ulimits: list[dict[str, Any]] = []
+    sysctls: dict[str, str] = {}
+    stop_signal: str = ""
+    stop_timeout: int | None = None
+    run_init: bool = False
+    requested_host_id: str | None = None
+    requested_ip_address: str | None = None
+    start_on_create: bool = True
+
+    @property
+    def image(self) -> str:
+        """The image reference as Docker knows it (``docker:`` stripped)."""
+        return self.image_uuid.removeprefix("docker:")
+
+    @property
+    def start_once(self) -> bool:
+        """True when the container is to run to its end once and then be left alone."""
+        return truthy(self.labels.get(START_ONCE, ""))

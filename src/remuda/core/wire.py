@@ -1,0 +1,205 @@
+"""What a server and an agent say to each other over the agent's one WebSocket.
+
+JSON text frames, one tagged struct each. The server numbers what it orders (*assignments*); the agent says how far it got.
+Both may drop the connection at any byte: after ``Hello`` the server sends again all that the agent has not applied, and an
+assignment that is repeated has no effect. Streams (logs, exec, stats) are multiplexed by ``stream`` with credit-based
+flow control: a side may send ``credit`` bytes and waits for a ``Credit`` to send more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from remuda.core.model import Port
+from remuda.core.spec import LaunchConfig
+
+PROTOCOL = 1
+HEARTBEAT_SECONDS = 2.0
+"""The server pings this often; the agent answers each ping with a Pong."""
+SILENCE_SECONDS = 5.0
+"""After so long without a frame either side closes the socket; the server then starts the host's deadline."""
+STREAM_WINDOW = 256 * 1024
+"""Bytes that may be under way on a stream in one direction before a Credit must arrive."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="is", omit_defaults=True):
+    """Base of all frames."""
+
+
+# ---- agent -> server -------------------------------------------------------------------------------------------------
+
+
+class HostFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an agent sees of its machine. ``info`` is the 1.x document: cpuInfo, memoryInfo, diskInfo, osInfo, iopsInfo."""
+
+    hostname: str = ""
+    agent_ip: str = ""
+    labels: dict[str, str] = {}
+    info: dict[str, Any] = {}
+    docker: str = "up"
+    docker_message: str = ""
+    docker_version: str = ""
+    kernel: str = ""
+
+
+class Hello(Message, tag="hello"):
+    """First frame. ``boot`` is random per agent start and ``machine`` a stable fingerprint: two machines that show the same
+    registration but different fingerprints are clones, and the second is refused with the reason."""
+
+    protocol: int = PROTOCOL
+    agent_version: str = ""
+    machine: str = ""
+    boot: str = ""
+    applied_seq: int = 0
+    facts: HostFacts = msgspec.field(default_factory=HostFacts)
+
+
+class ContainerReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an agent observes of one container. ``uuid`` is the instance's (or, of a native one, ``docker:<external id>``)."""
+
+    uuid: str
+    external_id: str = ""
+    name: str = ""
+    observed: str = "absent"
+    exit_code: int | None = None
+    started: int | None = None
+    restarts: int = 0
+    address: str = ""
+    ports: list[Port] = []
+    image: str = ""
+    labels: dict[str, str] = {}
+    engine: dict[str, Any] = {}
+    message: str = ""
+    progress: int | None = None
+    applied_seq: int = 0
+    native: bool = False
+    system: bool = False
+
+
+class Observed(Message, tag="observed"):
+    """Containers as they are now. ``complete`` = these are all that exist: what is missing is absent.
+
+    ``number`` counts up; the server answers with ``Noted`` once the report is stored, and the agent keeps a report
+    (merged with later ones) until then.
+    """
+
+    number: int
+    containers: list[ContainerReport] = []
+    complete: bool = False
+    applied_seq: int = 0
+
+
+class Facts(Message, tag="facts"):
+    """The machine changed: labels, memory, disks, or Docker went up or down."""
+
+    facts: HostFacts
+
+
+class Pong(Message, tag="pong"):
+    """Answer to a Ping."""
+
+    token: int = 0
+
+
+# ---- server -> agent -------------------------------------------------------------------------------------------------
+
+
+class Welcome(Message, tag="welcome"):
+    """The session stands. ``host`` is the public id of the host; the agent keeps it for its logs."""
+
+    host: str
+    session: str
+    server: str = ""
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
+    silence_seconds: float = SILENCE_SECONDS
+
+
+class Refused(Message, tag="refused"):
+    """The session does not stand and why; ``final`` = trying again with this identity is useless."""
+
+    reason: str
+    final: bool = False
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one container is to be: ``desired`` running, stopped or removed. A newer ``seq`` for the same ``uuid`` replaces."""
+
+    seq: int
+    uuid: str
+    desired: str
+    name: str = ""
+    spec: LaunchConfig = msgspec.field(default_factory=LaunchConfig)
+    restart_token: int = 0
+    stop_timeout: int = 10
+    registry_auth: str = ""
+    """Base64 for Docker's ``X-Registry-Auth``; never written to disk or logs by the agent."""
+    native: bool = False
+    external_id: str = ""
+
+
+class Assign(Message, tag="assign"):
+    """Assignments. ``complete`` = these are all of this host: managed containers that are not named here must go.
+
+    ``through`` is the number up to which the agent now knows everything.
+    """
+
+    items: list[Assignment] = []
+    complete: bool = False
+    through: int = 0
+
+
+class Noted(Message, tag="noted"):
+    """Report ``number`` is stored."""
+
+    number: int
+
+
+class Ping(Message, tag="ping"):
+    """Are you there? Sent every ``heartbeat_seconds``."""
+
+    token: int = 0
+
+
+# ---- streams, both directions ----------------------------------------------------------------------------------------
+
+
+class StreamOpen(Message, tag="open"):
+    """Server asks for a stream. ``kind``: ``logs`` {container, follow, lines, timestamps, since}; ``exec`` {container,
+    command, tty, stdin}; ``stats`` {containers: {dockerId: publicId}} or {} for the host. ``container`` is Docker's id."""
+
+    stream: int
+    kind: str
+    args: dict[str, Any] = {}
+
+
+class StreamData(Message, tag="data"):
+    """Bytes (base64 in JSON). ``channel``: ``out``, ``err`` from the agent, ``in`` to it, ``resize`` with ``WxH``."""
+
+    stream: int
+    channel: str = "out"
+    payload: bytes = b""
+
+
+class StreamCredit(Message, tag="credit"):
+    """The receiver has room for so many more bytes."""
+
+    stream: int
+    amount: int
+
+
+class StreamEnd(Message, tag="end"):
+    """No more data. ``error`` says why when it is not the natural end; ``exit_code`` for exec."""
+
+    stream: int
+    error: str = ""
+    exit_code: int | None = None
+
+
+FromAgent = Hello | Observed | Facts | Pong | StreamData | StreamCredit | StreamEnd
+FromServer = Welcome | Refused | Assign | Noted | Ping | StreamOpen | StreamData | StreamCredit | StreamEnd
+
+encode = msgspec.json.Encoder().encode
+decode_from_agent = msgspec.json.Decoder(FromAgent).decode
+decode_from_server = msgspec.json.Decoder(FromServer).decode

@@ -47,7 +47,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     data: Json = {}
 
 
-class Account(Record):
+class Account(Record, frozen=True, kw_only=True):
     """A person, a machine, or an environment (``kind`` = ``project``): all own things, so all are accounts."""
 
     TABLE: ClassVar[str] = "account"
@@ -56,7 +56,7 @@ class Account(Record):
     external_id_type: str = ""
 
 
-class Member(Record):
+class Member(Record, frozen=True, kw_only=True):
     """Who may do what in an environment: ``account_id`` is the environment, ``role`` owner|member|restricted|readonly."""
 
     TABLE: ClassVar[str] = "project_member"
@@ -66,7 +66,7 @@ class Member(Record):
     role: str = "member"
 
 
-class Credential(Record):
+class Credential(Record, frozen=True, kw_only=True):
     """A way to prove who one is. ``kind``: apiKey, agentApiKey, registrationToken, usernamePassword.
 
     ``secret_hash`` is argon2id for passwords and SHA-256 for machine-made secrets of 200 bits or more;
@@ -81,7 +81,7 @@ class Credential(Record):
     sealed: str = ""
 
 
-class Setting(Record):
+class Setting(Record, frozen=True, kw_only=True):
     """One named value of the installation that an operator changed; defaults live in ``schema.settings``."""
 
     TABLE: ClassVar[str] = "setting"
@@ -89,7 +89,7 @@ class Setting(Record):
     value: str = ""
 
 
-class Agent(Record):
+class Agent(Record, frozen=True, kw_only=True):
     """The identity under which one machine talks to us. ``uuid`` is the key it registered with."""
 
     TABLE: ClassVar[str] = "agent"
@@ -99,7 +99,7 @@ class Agent(Record):
     host_id: int | None = None
 
 
-class Host(Record):
+class Host(Record, frozen=True, kw_only=True):
     """A machine with a Docker engine and our agent.
 
     ``connection`` (decided): ``connected``; ``reconnecting`` (session gone, deadline running); ``lost`` (deadline passed).
@@ -136,7 +136,7 @@ class Host(Record):
         return self.desired == ACTIVE and self.connection == "connected" and self.docker == "up"
 
 
-class Stack(Record):
+class Stack(Record, frozen=True, kw_only=True):
     """Services that belong together, with the files they came from."""
 
     TABLE: ClassVar[str] = "stack"
@@ -158,7 +158,7 @@ class ServiceLink(msgspec.Struct, frozen=True, rename="camel"):
     name: str = ""
 
 
-class Service(Record):
+class Service(Record, frozen=True, kw_only=True):
     """What is to run, how often, and where it may.
 
     *desired*: scale, launch configurations, links, ``on_host_lost`` (seconds after a host is declared lost until its
@@ -197,7 +197,7 @@ class Port(msgspec.Struct, frozen=True, rename="camel"):
     bind: str = ""
 
 
-class Instance(Record):
+class Instance(Record, frozen=True, kw_only=True):
     """One container: of a service, stand-alone, or (``native``) started by hand and only watched.
 
     *desired*: ``desired`` (running|stopped|removed), ``spec``, ``restart_token`` (raised to ask for a restart).
@@ -208,7 +208,12 @@ class Instance(Record):
     """
 
     TABLE: ClassVar[str] = "instance"
-    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (("account_id",), ("service_id",), ("host_id", "assign_seq"), ("stack_id",))
+    INDEXED: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("account_id",),
+        ("service_id",),
+        ("host_id", "assign_seq"),
+        ("stack_id",),
+    )
     UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = (("uuid",),)
     desired: str = RUNNING
     service_id: int | None = None
@@ -247,7 +252,7 @@ OBSERVED = ("absent", "pulling", "creating", "created", "running", "exited", "er
 """What an agent may say of a container. ``absent``: not there (never made, or gone). ``error``: could not be made."""
 
 
-class Event(Record):
+class Event(Record, frozen=True, kw_only=True):
     """One line of an object's history ("why"): what happened, when, to what. ``level`` info|warning|error."""
 
     TABLE: ClassVar[str] = "event"
@@ -257,7 +262,7 @@ class Event(Record):
     level: str = "info"
 
 
-class AuditLog(Record):
+class AuditLog(Record, frozen=True, kw_only=True):
     """Who changed what through the API. Never holds a secret: bodies are masked before they get here."""
 
     TABLE: ClassVar[str] = "audit_log"
@@ -272,7 +277,7 @@ class AuditLog(Record):
     request: Json = {}
 
 
-class HaGeneration(Record):
+class HaGeneration(Record, frozen=True, kw_only=True):
     """One generated cluster configuration. Immutable; ``number`` 1, 2, ...; the newest is the one in force.
 
     ``config`` is public (size, URL, ports, certificate subject); ``sealed`` holds keys and passwords, encrypted.
@@ -286,7 +291,7 @@ class HaGeneration(Record):
     sealed: str = ""
 
 
-class ClusterNode(Record):
+class ClusterNode(Record, frozen=True, kw_only=True):
     """A management node, known by its persistent ``uuid``. ``slot`` 1..N is its place in the ensemble, None = spare.
 
     ``parts`` (observed by the node's supervisor): ``{part: {state, message, since}}`` for zookeeper, redis, server, ingress.

@@ -44,7 +44,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kernel: str = ""
 
 
-class Hello(Message, tag="hello"):
+class Hello(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hello"):
     """First frame. ``boot`` is random per agent start and ``machine`` a stable fingerprint: two machines that show the same
     registration but different fingerprints are clones, and the second is refused with the reason."""
 
@@ -78,7 +78,7 @@ class ContainerReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     system: bool = False
 
 
-class Observed(Message, tag="observed"):
+class Observed(Message, frozen=True, kw_only=True, omit_defaults=True, tag="observed"):
     """Containers as they are now. ``complete`` = these are all that exist: what is missing is absent.
 
     ``number`` counts up; the server answers with ``Noted`` once the report is stored, and the agent keeps a report
@@ -91,13 +91,13 @@ class Observed(Message, tag="observed"):
     applied_seq: int = 0
 
 
-class Facts(Message, tag="facts"):
+class Facts(Message, frozen=True, kw_only=True, omit_defaults=True, tag="facts"):
     """The machine changed: labels, memory, disks, or Docker went up or down."""
 
     facts: HostFacts
 
 
-class Pong(Message, tag="pong"):
+class Pong(Message, frozen=True, kw_only=True, omit_defaults=True, tag="pong"):
     """Answer to a Ping."""
 
     token: int = 0
@@ -106,7 +106,7 @@ class Pong(Message, tag="pong"):
 # ---- server -> agent -------------------------------------------------------------------------------------------------
 
 
-class Welcome(Message, tag="welcome"):
+class Welcome(Message, frozen=True, kw_only=True, omit_defaults=True, tag="welcome"):
     """The session stands. ``host`` is the public id of the host; the agent keeps it for its logs."""
 
     host: str
@@ -116,7 +116,7 @@ class Welcome(Message, tag="welcome"):
     silence_seconds: float = SILENCE_SECONDS
 
 
-class Refused(Message, tag="refused"):
+class Refused(Message, frozen=True, kw_only=True, omit_defaults=True, tag="refused"):
     """The session does not stand and why; ``final`` = trying again with this identity is useless."""
 
     reason: str
@@ -139,7 +139,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     external_id: str = ""
 
 
-class Assign(Message, tag="assign"):
+class Assign(Message, frozen=True, kw_only=True, omit_defaults=True, tag="assign"):
     """Assignments. ``complete`` = these are all of this host: managed containers that are not named here must go.
 
     ``through`` is the number up to which the agent now knows everything.
@@ -150,13 +150,13 @@ class Assign(Message, tag="assign"):
     through: int = 0
 
 
-class Noted(Message, tag="noted"):
+class Noted(Message, frozen=True, kw_only=True, omit_defaults=True, tag="noted"):
     """Report ``number`` is stored."""
 
     number: int
 
 
-class Ping(Message, tag="ping"):
+class Ping(Message, frozen=True, kw_only=True, omit_defaults=True, tag="ping"):
     """Are you there? Sent every ``heartbeat_seconds``."""
 
     token: int = 0
@@ -165,7 +165,7 @@ class Ping(Message, tag="ping"):
 # ---- streams, both directions ----------------------------------------------------------------------------------------
 
 
-class StreamOpen(Message, tag="open"):
+class StreamOpen(Message, frozen=True, kw_only=True, omit_defaults=True, tag="open"):
     """Server asks for a stream. ``kind``: ``logs`` {container, follow, lines, timestamps, since}; ``exec`` {container,
     command, tty, stdin}; ``stats`` {containers: {dockerId: publicId}} or {} for the host. ``container`` is Docker's id."""
 
@@ -174,7 +174,7 @@ class StreamOpen(Message, tag="open"):
     args: dict[str, Any] = {}
 
 
-class StreamData(Message, tag="data"):
+class StreamData(Message, frozen=True, kw_only=True, omit_defaults=True, tag="data"):
     """Bytes (base64 in JSON). ``channel``: ``out``, ``err`` from the agent, ``in`` to it, ``resize`` with ``WxH``."""
 
     stream: int
@@ -182,14 +182,14 @@ class StreamData(Message, tag="data"):
     payload: bytes = b""
 
 
-class StreamCredit(Message, tag="credit"):
+class StreamCredit(Message, frozen=True, kw_only=True, omit_defaults=True, tag="credit"):
     """The receiver has room for so many more bytes."""
 
     stream: int
     amount: int
 
 
-class StreamEnd(Message, tag="end"):
+class StreamEnd(Message, frozen=True, kw_only=True, omit_defaults=True, tag="end"):
     """No more data. ``error`` says why when it is not the natural end; ``exit_code`` for exec."""
 
     stream: int

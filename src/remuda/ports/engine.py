@@ -48,6 +48,9 @@ class ExecStream(Protocol):
 class Engine(Protocol):
     """One Docker engine. Every call has a deadline and raises :class:`EngineError` or :class:`EngineDown`."""
 
+    async def ping(self) -> None:
+        """Is the engine there? Cheap; answers within 4 s or raises."""
+
     async def info(self) -> Document:
         """``GET /info`` with ``GET /version`` under ``_version``."""
 
@@ -83,6 +86,6 @@ class Engine(Protocol):
         """One document a second."""
 
     def events(self) -> AsyncIterator[Document]:
-        """Container events from now on."""
+        """An empty document once Docker listens to us, then container events."""
 
     async def close(self) -> None: ...

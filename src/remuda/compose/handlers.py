@@ -150,7 +150,8 @@ def links(name: str) -> Handler:
 
 def depends_on(draft: Draft, node: Node) -> None:
     if not node.is_map:
-        draft.depends_on = [(text, node, True) for text in draft.values.texts(node, "depends_on")]
+        for child in node.elements() if node.is_list else [node]:
+            draft.depends_on += [(text, child, True) for text in draft.values.texts(child, "depends_on")]
         return
     for name, child in node.items():
         condition = child.get("condition")

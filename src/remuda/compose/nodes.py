@@ -84,6 +84,7 @@ class Report:
         self._add(WARNING, node, message, key)
 
     def _add(self, severity: str, node: Node | None, message: str, key: bool) -> None:
+        message = message if len(message) <= 400 else f"{message[:300]} ... {message[-60:]}"
         if node is None:
             problem = Problem(severity=severity, message=message)
         else:

@@ -73,8 +73,8 @@ def _attempt(text: str, file: str, report: Report) -> Node | None:
         line = text.count("\n", 0, getattr(error, "position", 0) or 0) + 1
         reason = getattr(error, "reason", "") or "unreadable"
         report.error(Node(None, file, line, 1), f"this is not valid YAML: {reason}")
-    except (UnicodeError, ValueError, OverflowError) as error:
-        report.error(Node(None, file, 1, 1), f"this is not valid YAML: {type(error).__name__} while reading it")
+    except (UnicodeError, ValueError, OverflowError):
+        report.error(Node(None, file, 1, 1), "this is not valid YAML: it holds characters that are not text")
     return None
 
 

@@ -105,6 +105,10 @@ class SqlStore:
                     log.exception("a listener for commits failed")
         return result
 
+    async def highest_fence(self) -> int:
+        """The highest fence that any lease ever wrote with: new fences of a process without memory must be above it."""
+        return await self._database.read(self._clock, lambda tx: tx.highest_fence())
+
     def on_commit(self, hook: Callable[[int], None]) -> None:
         """Call ``hook(newest change number)`` in the event loop after each commit that logged changes."""
         self._hooks.append(hook)

@@ -194,6 +194,10 @@ class SqlTx:
         except IntegrityError:
             raise FenceRace from None
 
+    def highest_fence(self) -> int:
+        """The highest fence ever used; 0 when there was none."""
+        return int(self._cx.execute(sa.select(sa.func.max(lease_fence.c.fence))).scalar_one_or_none() or 0)
+
     def log_changes(self, token: str) -> int:
         """Last statements before the commit: number and log what changed. Returns the newest number, 0 if nothing did.
 

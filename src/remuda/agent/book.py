@@ -81,7 +81,9 @@ class Book:
         for wish in message.items:
             touched.add(wish.uuid)
             current = self.assignments.get(wish.uuid)
-            if current is None or wish.seq > current.seq or (wish.seq == current.seq and wish.registry_auth):
+            # A complete list is the truth even if its numbers are lower: the server's database may have been restored.
+            newer = current is None or wish.seq > current.seq or (wish.seq == current.seq and wish.registry_auth)
+            if newer or (message.complete and wish != current):
                 self.assignments[wish.uuid] = wish
                 self.changed = True
         if message.complete:

@@ -54,7 +54,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def system(self) -> bool:
         """Part of Remuda itself: shown, never touched."""
-        return labels.truthy(self.labels.get(labels.CONTAINER_SYSTEM, "")) and not self.uuid
+        return not self.uuid and self.labels.get(labels.CONTAINER_SYSTEM, "").strip().lower() not in ("", "false")
 
 
 def owned_uuid(container_labels: dict[str, str], agent: str) -> str:

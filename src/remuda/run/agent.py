@@ -1,0 +1,249 @@
+"""``remuda agent``: puts the agent together. The only module of the agent's that names the Docker adapter.
+
+Exit codes: 0 ended by a signal (containers are left alone) or handed over to ``remuda-agent``; 2 wrong usage; 3 the server
+refuses this machine for good; 1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from remuda import __version__
+from remuda.adapters.docker.engine import DockerEngine
+from remuda.agent import container as own_container
+from remuda.agent.book import Book
+from remuda.agent.conversation import Final
+from remuda.agent.facts import Machine, agent_address
+from remuda.agent.identity import Identity, IdentityFile, boot_token, machine_fingerprint
+from remuda.agent.register import check_url
+from remuda.agent.runtime import Runtime
+from remuda.agent.session import Session
+from remuda.core.wire import HostFacts
+from remuda.ports.engine import Document, EngineError
+
+log = logging.getLogger("remuda.agent")
+
+DEFAULT_STATE = "/var/lib/remuda/agent"
+
+_HELP = """\
+Makes this machine a Docker host of Remuda: registers it once, then keeps its containers as the server wants them, also
+while no server can be reached.
+
+  remuda agent https://remuda.example.com/v1/scripts/TOKEN
+      The registration URL is the last word of the command under Hosts, Add Host. It is needed the first time only.
+
+  docker run -d --privileged -v /var/run/docker.sock:/var/run/docker.sock \\
+      -v /var/lib/remuda:/var/lib/remuda remuda/agent https://.../v1/scripts/TOKEN
+      The same as a container. It starts the container remuda-agent, which survives reboots, and leaves.
+      Run it again, with other options if you like, to replace that container; the host stays the same host.
+"""
+_EPILOG = """\
+environment (each has an option above, or is set with -e in the docker command):
+  CATTLE_AGENT_IP       address under which other hosts reach this one (default: as seen toward the server)
+  CATTLE_HOST_LABELS    labels of the host as a query string: 'rack=a&disk=ssd'
+  CA_FINGERPRINT        SHA-256 fingerprint of the server's private CA
+  CATTLE_URL, CATTLE_ACCESS_KEY, CATTLE_SECRET_KEY    talk to this API with these keys, without registration
+  DOCKER_HOST           Docker engine (default unix:///var/run/docker.sock)
+  REMUDA_LOG            text or json
+
+A clone of this machine's disk must not keep its identity: remove the state folder there and register it anew.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the agent until a signal comes."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        url = check_url(options.url) if options.url else ""
+        given = dict(_pair(text) for text in options.label)
+        engine = DockerEngine(options.docker)
+    except ValueError as error:
+        parser.error(str(error))
+    _configure_logging(os.environ.get("REMUDA_LOG", "text"), verbose=options.verbose)
+    try:
+        return asyncio.run(_main(options, url, given, engine, arguments))
+    except KeyboardInterrupt:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="remuda agent", description=_HELP, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("url", nargs="?", default="", metavar="REGISTRATION_URL", help="where to register (see above)")
+    parser.add_argument(
+        "--state", default="", metavar="DIR", help=f"identity and assignments (default {DEFAULT_STATE})"
+    )
+    parser.add_argument("--docker", default="", metavar="URL", help="engine: unix:///path or tcp://host:port")
+    parser.add_argument(
+        "--label", action="append", default=[], metavar="KEY=VALUE", help="a label of this host; repeatable"
+    )
+    parser.add_argument(
+        "--ca-fingerprint", default=os.environ.get("CA_FINGERPRINT", ""), metavar="SHA256", help="see below"
+    )
+    parser.add_argument("--verbose", action="store_true", help="say more")
+    parser.add_argument("--version", action="version", version=f"remuda agent {__version__}")
+    return parser
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ValueError(f"{text!r} is no label: write --label key=value")
+    return key, value
+
+
+async def _main(
+    options: argparse.Namespace, url: str, given: Mapping[str, str], engine: DockerEngine, arguments: Sequence[str]
+) -> int:
+    work = asyncio.create_task(_run(options, url, given, engine, arguments))
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, work.cancel)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        log.info("Told to stop; containers are left as they are")
+        return 0
+    finally:
+        await engine.close()
+
+
+async def _run(
+    options: argparse.Namespace, url: str, given: Mapping[str, str], engine: DockerEngine, arguments: Sequence[str]
+) -> int:
+    own = await _own_document(engine)
+    if own is not None and not own_container.permanent(own):
+        try:
+            await own_container.become_permanent(engine, own, arguments)
+            await own_container.remove_self(engine, own)
+        except (own_container.NotPermanent, EngineError) as error:
+            log.error("%s", error)
+            return 1
+        return 0
+    folder = Path(options.state or (own_container.state_folder(own) if own else DEFAULT_STATE))
+    try:
+        session, runtime = _compose(folder, url, options.ca_fingerprint, given, engine, in_container=own is not None)
+    except (OSError, ValueError) as error:
+        log.error("%s", error if isinstance(error, ValueError) else f"{folder} cannot be used: {error}")
+        return 1
+    if not (session.identity.registered or url):
+        log.error(
+            "This machine is not registered. Give the registration URL: the last word of the command under Add Host"
+        )
+        return 2
+    return await _until_final(session, runtime)
+
+
+def _compose(
+    folder: Path, url: str, ca_fingerprint: str, given: Mapping[str, str], engine: DockerEngine, *, in_container: bool
+) -> tuple[Session, Runtime]:
+    host_root = Path("/proc/1/root") if in_container else Path("/")
+    keep = IdentityFile(folder)
+    identity = _from_environment(keep.load(), os.environ, url)
+    machine = machine_fingerprint(host_root)
+    if identity.machine and identity.machine != machine:
+        log.warning("The identity in %s was made on another machine: is this disk a clone?", folder)
+    runtime = Runtime(engine, Book(folder), agent=identity.uuid)
+    if runtime.book.trouble:
+        log.warning("%s", runtime.book.trouble)
+    source = Machine(os.environ, given, root=host_root)
+    watch = runtime.watch
+
+    def collect(address: str) -> HostFacts:
+        return source.facts(address, watch.info, up=watch.up, message=watch.message)
+
+    session = Session(
+        runtime,
+        engine,
+        keep,
+        identity,
+        machine=machine,
+        boot=boot_token(),
+        collect=collect,
+        address=lambda seen, detected: agent_address(os.environ, seen, detected),
+        registration_url=url,
+        ca_fingerprint=ca_fingerprint,
+    )
+    return session, runtime
+
+
+def _from_environment(identity: Identity, environment: Mapping[str, str], url: str) -> Identity:
+    """Keys that were given by hand stand in for registration."""
+    names = ("CATTLE_URL", "CATTLE_ACCESS_KEY", "CATTLE_SECRET_KEY")
+    api, access, secret = (environment.get(name, "") for name in names)
+    if url or not (api and access and secret):
+        return identity
+    return msgspec.structs.replace(identity, url=api.rstrip("/"), access_key=access, secret_key=secret)
+
+
+async def _until_final(session: Session, runtime: Runtime) -> int:
+    looking_after = asyncio.create_task(runtime.run())
+    talking = asyncio.create_task(session.run())
+    try:
+        done, _ = await asyncio.wait({looking_after, talking}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    except Final as error:
+        log.error("%s", error)
+        return 3
+    finally:
+        for task in (talking, looking_after):
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await asyncio.gather(talking, looking_after, return_exceptions=True)
+    return 1
+
+
+async def _own_document(engine: DockerEngine) -> Document | None:
+    """Docker's document of the container we are in, None outside of one (or when the engine knows nothing of it)."""
+    own = own_container.own_id()
+    while own:
+        try:
+            return await engine.inspect(own)
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            log.warning("%s; the agent needs Docker to find itself, trying again", error)
+            await asyncio.sleep(2)
+    return None
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+        }
+        line |= {"logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def _configure_logging(style: str, *, verbose: bool) -> None:
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+    handler.setFormatter(_Json() if style == "json" else text)
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

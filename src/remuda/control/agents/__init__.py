@@ -1,0 +1,1 @@
+"""The agents' side: sessions, and what each agent is told."""

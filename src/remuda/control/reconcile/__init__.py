@@ -1,0 +1,1 @@
+"""Loops that bring what is toward what is wanted, under leases."""

@@ -1,0 +1,92 @@
+"""One agent's socket on this server: what goes out, in order and bounded, and when something was last heard.
+
+Decides nothing: the hub does. A slow agent is hung up on rather than buffered for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from remuda.core import wire
+from remuda.core.wire import Message
+
+OUTBOX = 2000
+SEND_SECONDS = 10.0
+
+
+class Channel(Protocol):
+    """A WebSocket, whoever implements it."""
+
+    async def send(self, data: str | bytes) -> None:
+        """Send one frame; raises when the socket is gone."""
+
+    async def receive(self) -> str | bytes | None:
+        """The next frame; None when the other side closed."""
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close; harmless if closed."""
+
+
+class Session:
+    """A live session. ``token`` is what the host's row says while the session is the valid one."""
+
+    def __init__(self, channel: Channel, host_id: int, account_id: int, token: str, now: float) -> None:
+        self.channel = channel
+        self.host_id = host_id
+        self.account_id = account_id
+        self.token = token
+        self.heard = now
+        self.told = 0
+        """The number up to which the agent was told everything."""
+        self.complete = False
+        """The first, complete list was sent."""
+        self.ended = asyncio.Event()
+        """Asked for."""
+        self.gone = asyncio.Event()
+        """Carried out."""
+        self.end_reason = ""
+        self.end_kind = "closed"
+        self.streams: dict[int, Callable[[Message], None]] = {}
+        self._next_stream = 0
+        self._outbox: asyncio.Queue[Message] = asyncio.Queue(OUTBOX)
+
+    def send(self, message: Message) -> None:
+        """Queue a frame. An agent that does not take its frames is hung up on."""
+        try:
+            self._outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            self.end("closed", "The agent does not take what it is sent fast enough")
+
+    def end(self, kind: str, reason: str) -> None:
+        """Ask for the end of the session: ``silence`` or ``closed``, and why."""
+        if not self.ended.is_set():
+            self.end_kind, self.end_reason = kind, reason
+            self.ended.set()
+
+    def open_stream(self, sink: Callable[[Message], None]) -> int:
+        """Reserve a stream number; frames of it go to ``sink``."""
+        self._next_stream += 1
+        self.streams[self._next_stream] = sink
+        return self._next_stream
+
+    def close_streams(self, reason: str) -> None:
+        """Tell all streams that the agent is gone."""
+        for number, sink in list(self.streams.items()):
+            sink(wire.StreamEnd(stream=number, error=reason))
+        self.streams.clear()
+
+    async def pump(self) -> None:
+        """Send what is queued until cancelled or the socket fails."""
+        try:
+            while True:
+                message = await self._outbox.get()
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self.channel.send(wire.encode(message))
+        except asyncio.CancelledError:
+            raise
+        except TimeoutError:
+            self.end("silence", "The agent took nothing for 10 seconds")
+        except Exception as error:
+            self.end("closed", f"The socket failed: {error}")

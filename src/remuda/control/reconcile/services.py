@@ -1,0 +1,150 @@
+"""Carry out the plans of services: one transaction per plan, placements and assignment numbers included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from remuda.control.agents.assignments import Assigner, note
+from remuda.control.reconcile.loop import Key, Term
+from remuda.control.reconcile.snapshot import HostWatch, by_ids, hosts_of, occupancy
+from remuda.core.model import REMOVED, Account, Change, Instance, Service, Stack
+from remuda.core.services import Facts, Plan, plan
+from remuda.ports.store import ALIVE, Conflict, Tx, eq
+
+NAME = "services"
+
+
+class ServiceController:
+    """Keeps every service at its scale."""
+
+    name = NAME
+
+    def __init__(self, term: Term) -> None:
+        self._term = term
+        self._hosts = HostWatch()
+
+    def all_keys(self, tx: Tx, term: Term) -> list[Key]:
+        """All services that are not closed."""
+        return [_key(s) for s in tx.find(Service, ALIVE) if term.mine(s.account_id)]
+
+    def touched(self, tx: Tx, term: Term, changes: Mapping[str, Sequence[Change]]) -> list[Key]:
+        """The service itself; that of an instance; after a host's change, or where room was made, the environment's."""
+        keys = {Key(NAME, c.record_id, c.account_id) for c in changes.get("service", ())}
+        wide = {h.account_id for h in self._hosts.changed(tx, changes.get("host", ()))}
+        instances = by_ids(tx, Instance, (c.record_id for c in changes.get("instance", ())))
+        keys |= {Key(NAME, i.service_id, i.account_id) for i in instances if i.service_id is not None}
+        roomier = {i.account_id for i in instances if i.removed is not None} - wide
+        for account_id in wide:
+            keys |= {_key(s) for s in tx.find(Service, eq("account_id", account_id), ALIVE)}
+        for account_id in roomier:
+            keys |= {_key(s) for s in tx.find(Service, eq("account_id", account_id), eq("blocked", True), ALIVE)}
+        for stack_id in {s.stack_id for s in by_ids(tx, Service, (c.record_id for c in changes.get("service", ())))}:
+            # Those that wait for this one (depends_on) are its stack's; few enough to look at.
+            keys |= {
+                _key(s)
+                for s in tx.find(Service, eq("stack_id", stack_id), ALIVE)
+                if s.depends_on and not _was_active(s)
+            }
+        return list(keys)
+
+    async def reconcile(self, key: Key) -> tuple[str, float | None]:
+        """Plan one service and carry the plan out."""
+        term = self._term
+        async with term.placing[key.account_id]:
+            found = await term.store.read(lambda tx: self._plan(tx, key.record_id))
+            if found is None:
+                return "", None
+            facts, draft = found
+            if not draft.empty:
+                await term.store.write(lambda tx: carry_out(tx, facts, draft), grant=term.grant)
+        if draft.empty:
+            return "", draft.wake_after
+        return f"{facts.stack}/{facts.service.name}: {draft.because or facts.service.because}", draft.wake_after
+
+    def _plan(self, tx: Tx, service_id: int) -> tuple[Facts, Plan] | None:
+        service = tx.get(Service, service_id)
+        if service is None or service.removed is not None:
+            return None
+        stack = tx.get(Stack, service.stack_id)
+        project = tx.get(Account, service.account_id)
+        facts = Facts(
+            service,
+            stack=stack.name if stack else "",
+            project=project.name if project else "",
+            instances=tx.find(Instance, eq("service_id", service_id), ALIVE),
+            hosts=hosts_of(tx, service.account_id),
+            waiting_for=self._waiting_for(tx, service),
+        )
+        facts = replace(facts, lost_for=self._lost_for(facts), held_for=self._held_for(facts))
+        draft = plan(facts)
+        if draft.asked:
+            # Only a plan that places something needs to know what lives where; reading that is the costly part.
+            facts = replace(facts, occupancy=occupancy(tx, service.account_id))
+            draft = plan(facts)
+        return facts, draft
+
+    def _waiting_for(self, tx: Tx, service: Service) -> list[str]:
+        if not service.depends_on or _was_active(service):
+            return []
+        siblings = {s.name: s for s in tx.find(Service, eq("stack_id", service.stack_id), ALIVE)}
+        return [n for n in service.depends_on if n in siblings and n != service.name and not _was_active(siblings[n])]
+
+    def _lost_for(self, facts: Facts) -> dict[int, float]:
+        what = f"lost/{facts.service.account_id}"
+        lost = {h.id: "" for h in facts.hosts if h.connection == "lost"}
+        self._term.keep(what, lost)
+        return {host_id: self._term.since(what, host_id) for host_id in lost}
+
+    def _held_for(self, facts: Facts) -> dict[int, float]:
+        what = f"held/{facts.service.id}"
+        marks = {i.id: mark for i in facts.instances if (mark := _mark(i))}
+        self._term.keep(what, marks)
+        return {number: self._term.since(what, number, mark) for number, mark in marks.items()}
+
+
+def carry_out(tx: Tx, facts: Facts, draft: Plan) -> None:
+    """Write a plan. Every row must still be as the planner saw it, else :class:`Conflict` and nothing is written."""
+    service = facts.service
+    _unchanged(tx, facts)
+    assigner = Assigner(tx)
+    ids: dict[str, Instance] = {}
+    for instance, because in draft.remove:
+        ids[instance.uuid] = assigner.change(instance, desired=REMOVED, because=because, blocked=False)
+    for instance, changes in draft.update:
+        ids[instance.uuid] = assigner.change(instance, **changes)
+    for instance in draft.create:
+        ids[instance.uuid] = assigner.create(instance)
+    assigner.close()
+    changes = dict(draft.service)
+    if draft.finished:
+        changes["removed"] = tx.now()
+    if changes:
+        changed = tx.update(service, **changes)
+        if changed.blocked and changed.because != service.because:
+            note(tx, service, changed.because, level="warning")
+    for line in draft.notes:
+        note(tx, ids.get(line.uuid, service), line.text, level=line.level)
+        if line.uuid in ids:
+            note(tx, service, line.text, level=line.level)
+
+
+def _unchanged(tx: Tx, facts: Facts) -> None:
+    """The service is the one that was planned for: its row is written last, and not by every plan."""
+    now = tx.get(Service, facts.service.id)
+    if now is None or now.version != facts.service.version:
+        raise Conflict("The service changed while its plan was made")
+
+
+def _mark(instance: Instance) -> str:
+    if instance.desired == REMOVED:
+        return REMOVED
+    return f"error {instance.assign_seq}" if instance.observed == "error" else ""
+
+
+def _key(service: Service) -> Key:
+    return Key(NAME, service.id, service.account_id)
+
+
+def _was_active(service: Service) -> bool:
+    return service.data.get("was_active") is True

@@ -1,0 +1,58 @@
+"""Read from the store what the planners want to know. Only reads; one function per question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from remuda.core.model import Change, Host, Instance, Record
+from remuda.core.placement.values import Tenant, tenant
+from remuda.ports.store import ALIVE, Tx, Where, eq
+
+R = TypeVar("R", bound=Record)
+
+
+def hosts_of(tx: Tx, account_id: int) -> list[Host]:
+    """The hosts of an environment."""
+    return tx.find(Host, eq("account_id", account_id), ALIVE)
+
+
+def occupancy(tx: Tx, account_id: int) -> dict[int, list[Tenant]]:
+    """What lives on each host of an environment."""
+    tenants: dict[int, list[Tenant]] = {}
+    for instance in tx.find(Instance, eq("account_id", account_id), ALIVE, Where("host_id", "notnull")):
+        if instance.host_id is not None:
+            tenants.setdefault(instance.host_id, []).append(tenant(instance))
+    return tenants
+
+
+def by_ids(tx: Tx, kind: type[R], ids: Iterable[int]) -> list[R]:
+    """The records with these ids (removed ones too), in portions that every database takes."""
+    wanted: Sequence[int] = sorted(set(ids))
+    found: list[R] = []
+    for start in range(0, len(wanted), 500):
+        found += tx.find(kind, Where("id", "in", wanted[start : start + 500]))
+    return found
+
+
+class HostWatch:
+    """Tells hosts that changed in a way that matters to others from those that only counted on.
+
+    Assignment numbers and figures move all the time; placement cares for none of them.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[object, ...]] = {}
+
+    def changed(self, tx: Tx, changes: Sequence[Change]) -> list[Host]:
+        """Those of the changed hosts in which something that matters is new."""
+        found = []
+        for host in by_ids(tx, Host, (c.record_id for c in changes)):
+            marks = (
+                host.desired, host.connection, host.docker, host.removed, host.session_server,
+                tuple(sorted(host.labels.items())), tuple(sorted(host.observed_labels.items())),
+            )  # fmt: skip
+            if self._seen.get(host.id) != marks:
+                self._seen[host.id] = marks
+                found.append(host)
+        return found

@@ -1,0 +1,224 @@
+"""A small honest agent: keeps containers as a dictionary, obeys assignments, says what is so. Speaks core/wire.py."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from remuda.core import wire
+from remuda.core.model import REMOVED, RUNNING
+
+
+class Pipe:
+    """One side of a socket in memory. ``cut`` makes it a black hole (a machine without power), ``close`` ends it."""
+
+    def __init__(self) -> None:
+        self.inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        self.peer: Pipe | None = None
+        self.dead = False
+        self.closed = False
+
+    async def send(self, data: str | bytes) -> None:
+        if self.closed:
+            raise ConnectionError("the socket is closed")
+        if not self.dead and self.peer is not None:
+            self.peer.inbox.put_nowait(data)
+
+    async def receive(self) -> str | bytes | None:
+        if self.closed and self.inbox.empty():
+            return None
+        return await self.inbox.get()
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self.inbox.put_nowait(None)
+        if self.peer is not None and not self.dead and not self.peer.closed:
+            self.peer.closed = True
+            self.peer.inbox.put_nowait(None)
+
+    def cut(self) -> None:
+        for side in (self, self.peer):
+            if side is not None:
+                side.dead = True
+
+
+def pipe_pair() -> tuple[Pipe, Pipe]:
+    one, other = Pipe(), Pipe()
+    one.peer, other.peer = other, one
+    return one, other
+
+
+@dataclass
+class Box:
+    """A container on a simulated machine."""
+
+    assignment: wire.Assignment
+    external_id: str
+    running: bool = True
+    restarts: int = 0
+
+
+@dataclass
+class Machine:
+    """What outlives the agent's connection, and (but for running containers) the machine's power."""
+
+    name: str
+    machine: str
+    boot: str = "b0"
+    on: bool = True
+    boxes: dict[str, Box] = field(default_factory=dict)
+    known: dict[str, wire.Assignment] = field(default_factory=dict)
+    applied: int = 0
+    made: int = 0
+    touched: list[tuple[str, str]] = field(default_factory=list)
+    """(what, uuid) for every start, stop, removal: what a user would notice."""
+    failing: set[str] = field(default_factory=set)
+    """Images that cannot be pulled here."""
+
+    def facts(self) -> wire.HostFacts:
+        return wire.HostFacts(hostname=self.name, agent_ip="10.0.0.1", labels={"zone": self.name[-1]}, docker="up")
+
+    def apply(self, assign: wire.Assign) -> None:
+        if assign.complete:
+            named = {a.uuid for a in assign.items}
+            for uuid in [u for u in self.boxes if u not in named]:
+                del self.boxes[uuid]
+                self.touched.append(("removed", uuid))
+            self.known = {}
+        for item in assign.items:
+            old = self.known.get(item.uuid)
+            if old is not None and old.seq >= item.seq:
+                continue
+            self.known[item.uuid] = item
+            self._carry_out(item, old)
+        self.applied = max(self.applied, assign.through)
+
+    def _carry_out(self, item: wire.Assignment, old: wire.Assignment | None) -> None:
+        box = self.boxes.get(item.uuid)
+        if item.desired == REMOVED:
+            if box is not None:
+                del self.boxes[item.uuid]
+                self.touched.append(("removed", item.uuid))
+            return
+        wanted = item.desired == RUNNING
+        if box is None:
+            if wanted and item.spec.image not in self.failing:
+                self.made += 1
+                self.boxes[item.uuid] = Box(item, f"{self.name}-{self.made}")
+                self.touched.append(("started", item.uuid))
+            return
+        token = box.assignment.restart_token
+        box.assignment = item
+        if box.running != wanted or (wanted and item.restart_token != token):
+            box.running = wanted
+            self.touched.append(("started" if wanted else "stopped", item.uuid))
+
+    def report(self, uuid: str) -> wire.ContainerReport:
+        box, item = self.boxes.get(uuid), self.known.get(uuid)
+        seq = item.seq if item is not None else 0
+        if box is None:
+            failed = item is not None and item.desired == RUNNING
+            return wire.ContainerReport(
+                uuid=uuid, observed="error" if failed else "absent", message="No such image" if failed else "", applied_seq=seq
+            )
+        return wire.ContainerReport(
+            uuid=uuid, external_id=box.external_id, name=box.assignment.name, observed="running" if box.running else "exited",
+            exit_code=None if box.running else 0, restarts=box.restarts, applied_seq=seq,
+        )  # fmt: skip
+
+    def power_off(self) -> None:
+        self.on = False
+
+    def power_on(self) -> None:
+        """Docker starts what should run; the agent starts with what it had written down."""
+        self.on = True
+        self.boot += "x"
+
+
+class FakeAgent:
+    """Keeps one session at a time with one of the servers given by ``dial``; reconnects for ever."""
+
+    def __init__(self, machine: Machine, dial, jitter) -> None:  # type: ignore[no-untyped-def]
+        self.machine = machine
+        self._dial = dial
+        self._jitter = jitter
+        self.pipe: Pipe | None = None
+        self.refused = ""
+        self.number = 0
+        self.sessions = 0
+        self.pace = 0.05
+        """Seconds that carrying out a batch of assignments takes."""
+
+    async def run(self) -> None:
+        while not self.refused:
+            if self.machine.on:
+                self.pipe = await self._dial(self)
+                if self.pipe is not None:
+                    try:
+                        await self._session(self.pipe)
+                    except ConnectionError:
+                        pass
+                    finally:
+                        if self.machine.on:
+                            await self.pipe.close()
+                        self.pipe = None
+            await asyncio.sleep(0.2 + 0.8 * self._jitter())
+
+    async def _session(self, pipe: Pipe) -> None:
+        machine = self.machine
+        await self._say(pipe, wire.Hello(machine=machine.machine, boot=machine.boot, applied_seq=machine.applied,
+                                         facts=machine.facts()))  # fmt: skip
+        while machine.on:
+            try:
+                async with asyncio.timeout(wire.SILENCE_SECONDS):
+                    frame = await pipe.receive()
+            except TimeoutError:
+                return
+            if frame is None or not machine.on:
+                return
+            await self._answer(pipe, wire.decode_from_server(frame))
+
+    async def _answer(self, pipe: Pipe, message: wire.FromServer) -> None:
+        match message:
+            case wire.Refused():
+                self.refused = message.reason if message.final else ""
+            case wire.Welcome():
+                self.sessions += 1
+                await self._observe(pipe, list(self.machine.boxes), complete=True)
+            case wire.Assign():
+                await asyncio.sleep(self.pace)
+                if not self.machine.on:
+                    return
+                self.machine.apply(message)
+                await self._observe(pipe, [a.uuid for a in message.items])
+            case wire.Ping():
+                await self._say(pipe, wire.Pong(token=message.token))
+            case wire.StreamOpen():
+                payload = f"{message.kind} of {self.machine.name}".encode()
+                await self._say(pipe, wire.StreamData(stream=message.stream, payload=payload))
+                if message.kind != "exec":
+                    await self._say(pipe, wire.StreamEnd(stream=message.stream, exit_code=0))
+            case wire.StreamData():
+                if message.channel == "in" and not message.payload:
+                    await self._say(pipe, wire.StreamEnd(stream=message.stream, exit_code=7))
+                else:
+                    await self._say(pipe, wire.StreamData(stream=message.stream, payload=message.payload))
+                    await self._say(pipe, wire.StreamCredit(stream=message.stream, amount=len(message.payload)))
+
+    async def _observe(self, pipe: Pipe, uuids: list[str], *, complete: bool = False) -> None:
+        self.number += 1
+        await self._say(pipe, wire.Observed(number=self.number, containers=[self.machine.report(u) for u in uuids],
+                                            complete=complete, applied_seq=self.machine.applied))  # fmt: skip
+
+    async def _say(self, pipe: Pipe, message: wire.Message) -> None:
+        if self.machine.on:
+            await pipe.send(wire.encode(message))
+
+    async def die(self, uuid: str) -> None:
+        """A container comes to its end; the agent starts it again by itself and says so."""
+        box = self.machine.boxes[uuid]
+        box.restarts += 1
+        if self.pipe is not None:
+            await self._observe(self.pipe, [uuid])

@@ -1,0 +1,1 @@
+"""The edge to people and programs: HTTP and WebSocket. Knows ports, schema and control; never an adapter."""

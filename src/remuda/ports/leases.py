@@ -47,6 +47,9 @@ class Leases(Protocol):
     def on_members(self, hook: Callable[[dict[str, ServerInfo]], None]) -> None:
         """Call ``hook`` in the event loop at every change of membership."""
 
+    def holders(self) -> dict[str, str]:
+        """Who holds which lease (name -> ``server_id``), as last seen; for display only, never for a decision."""
+
     @property
     def quorum(self) -> bool:
         """True while the coordination service answers this process."""

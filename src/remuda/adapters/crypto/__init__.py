@@ -1,0 +1,1 @@
+"""Keys and hashes through cryptography, joserfc and argon2."""

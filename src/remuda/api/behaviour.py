@@ -1,0 +1,143 @@
+"""What may be done with rows of a type, beyond what its declaration says.
+
+The base class does what most types need; a type that needs more has a subclass in ``api.resources``. All methods but the
+asynchronous ones run inside a unit of work, may run twice, and so have no effect outside their transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+from starlette.responses import Response
+
+from remuda.api.context import Context
+from remuda.api.errors import ApiError
+from remuda.api.render import Extra
+from remuda.core.model import ACTIVE, INACTIVE, Record
+from remuda.ports.store import Tx, Where, eq
+from remuda.schema.fields import ResourceType
+
+Values = dict[str, Any]
+Act = Callable[[Tx, Context, Any, Values], Record]
+Serve = Callable[[Context, Any, Values], Awaitable[Response | dict[str, Any]]]
+
+
+class Behaviour:
+    """Rows that are what their declaration says, and nothing more."""
+
+    def __init__(self, kind: ResourceType) -> None:
+        self.kind = kind
+        self.actions: dict[str, Act] = {"activate": self.activate, "deactivate": self.deactivate, "remove": self.remove}
+        self.served: dict[str, Serve] = {}
+        """Actions that are carried out outside a transaction (streams, scripts)."""
+
+    # ---- who sees what
+
+    def scope(self, ctx: Context) -> list[Where]:
+        """Conditions that keep a list to what the caller may see (and to the type's own kinds)."""
+        return [*self._kinds(), *self.ownership(ctx)]
+
+    def ownership(self, ctx: Context) -> list[Where]:
+        """Conditions on the owner."""
+        caller = ctx.caller
+        if self.kind.scope == "installation":
+            return []
+        if caller.project_id is not None:
+            return [eq("account_id", caller.project_id)]
+        return [] if ctx.is_admin else [eq("account_id", caller.account_id)]
+
+    def _kinds(self) -> list[Where]:
+        return [Where("kind", "in", self.kind.kinds)] if self.kind.kinds else []
+
+    def fetch(self, tx: Tx, ctx: Context, number: int) -> Any | None:
+        """The row of this number if the caller may see it. Removed rows are found too."""
+        assert self.kind.record is not None
+        record = tx.get(self.kind.record, number)
+        if record is None or (self.kind.kinds and record.kind not in self.kind.kinds):
+            return None
+        return record if self.sees(tx, ctx, record) else None
+
+    def sees(self, tx: Tx, ctx: Context, record: Record) -> bool:
+        """May the caller see this row?"""
+        if self.kind.scope == "installation" or ctx.is_admin:
+            return True
+        owner = ctx.caller.project_id if ctx.caller.project_id is not None else ctx.caller.account_id
+        return record.account_id == owner
+
+    # ---- what is done to rows
+
+    def owner(self, tx: Tx, ctx: Context) -> int:
+        """The account that a new row belongs to."""
+        if self.kind.scope == "installation":
+            return 0
+        if ctx.caller.project_id is None:
+            raise ApiError(
+                422,
+                "MissingRequired",
+                "Say in which environment: use /v1/projects/<id>/... or the header X-API-Project-Id.",
+                field="accountId",
+            )
+        return ctx.caller.project_id
+
+    def create(self, tx: Tx, ctx: Context, values: Values) -> Record:
+        """Store a new row."""
+        assert self.kind.record is not None
+        return tx.insert(self.kind.record(**self.fill(tx, ctx, values)))
+
+    def fill(self, tx: Tx, ctx: Context, values: Values) -> Values:
+        """The attributes of a new row from the accepted values."""
+        kind = self.kind.kinds[0] if self.kind.kinds else values.get("kind") or self.kind.id
+        return {**self.attributes(values), "kind": kind, "account_id": self.owner(tx, ctx)}
+
+    def attributes(self, values: Values) -> Values:
+        """Values by field name into values by record attribute; nulls of text become empty text."""
+        out = {}
+        for name, value in values.items():
+            field = self.kind.field(name)
+            if field is None or field.computed:
+                continue
+            out[field.attribute] = _EMPTY.get(field.type, value) if value is None else value
+        return out
+
+    def update(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        """Write a change."""
+        changed: Record = tx.update(record, **self.attributes(values))
+        return changed
+
+    def activate(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        """Want it active."""
+        changed: Record = tx.update(record, desired=ACTIVE)
+        return changed
+
+    def deactivate(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        """Want it inactive."""
+        changed: Record = tx.update(record, desired=INACTIVE)
+        return changed
+
+    def remove(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        """Remove it: at once where nothing has to happen outside the database."""
+        changed: Record = tx.update(record, desired="removed", removed=tx.now())
+        return changed
+
+    def extra(self, tx: Tx, ctx: Context, records: Sequence[Any]) -> Extra:
+        """What the documents of these rows show beyond the rows themselves."""
+        return {}
+
+    def created(self, ctx: Context, record: Any, values: Values) -> dict[str, Any]:
+        """What only the answer to the creation shows."""
+        return {}
+
+    def links(self) -> Iterable[str]:
+        """Names of served links (``GET /type/id/name``) beyond those declared."""
+        return self.served
+
+
+_EMPTY: dict[str, Any] = {
+    "string": "",
+    "enum": "",
+    "map[string]": {},
+    "array[string]": [],
+    "json": {},
+    "boolean": False,
+}

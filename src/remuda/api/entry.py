@@ -1,0 +1,255 @@
+"""The ways in that need no identity yet: first-run set-up, login, registration of machines, their scripts."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from typing import Any
+
+from starlette.responses import PlainTextResponse, Response
+
+from remuda.api.audit import audit
+from remuda.api.auth import COOKIE, SESSION
+from remuda.api.context import Context
+from remuda.api.errors import ApiError, not_found
+from remuda.api.resources.accounts import PASSWORD_KIND, store_password
+from remuda.api.resources.keys import new_pair
+from remuda.core import ids
+from remuda.core.model import ACTIVE, Account, Agent, Credential, Member
+from remuda.ports.store import ALIVE, Tx, eq
+from remuda.schema.fields import ANONYMOUS, REGISTER
+from remuda.schema.registry import TYPES
+from remuda.schema.validate import for_create
+
+ADMIN_ID = 1
+
+
+def _nothing(_type: str, _number: int) -> bool:
+    return False
+
+
+def set_up(tx: Tx) -> bool:
+    """Is there somebody who can log in?"""
+    return tx.first(Credential, eq("kind", PASSWORD_KIND), ALIVE) is not None
+
+
+async def setup_state(ctx: Context) -> dict[str, Any]:
+    """Whether the first run is still to come."""
+    done = await ctx.api.read(set_up)
+    security = ctx.api.settings.get("api.security.enabled") == "true"
+    return {
+        "id": "setup",
+        "type": "setup",
+        "links": {"self": ctx.url("setup")},
+        "actions": {},
+        "required": security and not done,
+        "security": security,
+        "version": ctx.api.version,
+    }
+
+
+async def setup(ctx: Context, body: dict[str, Any]) -> Response:
+    """Make the administrator, once, for whoever has the secret; logs them in."""
+    values = for_create(TYPES["setup"], body, _nothing)
+    expected = await ctx.api.setup_secret()
+    if expected is None:
+        raise ApiError(409, "Conflict", "The administrator has been created already: log in instead.")
+    if not hmac.compare_digest(expected.encode(), values["secret"].strip().encode()):
+        raise ApiError(
+            403, "Forbidden", "That is not the setup secret. The server prints it at its start and keeps it in its data folder"
+            " (file setup-secret).", field="secret",
+        )  # fmt: skip
+    hashed = await ctx.api.keyring.hash_password(values["password"])
+
+    def unit(tx: Tx) -> Account:
+        if set_up(tx):
+            raise ApiError(409, "Conflict", "The administrator has been created already: log in instead.")
+        admin = tx.get(Account, ADMIN_ID)
+        assert admin is not None
+        store_password(tx, admin.id, values["username"], hashed)
+        admin = tx.update(admin, name=values.get("name") or values["username"])
+        audit(tx, ctx, "api.setup.create", TYPES["account"], admin, {"username": values["username"]}, 201)
+        return admin
+
+    admin = await ctx.api.write(unit)
+    ctx.api.setup_done()
+    return await _logged_in(ctx, admin, 201)
+
+
+async def token_state(ctx: Context) -> dict[str, Any]:
+    """How to log in, and who is."""
+    caller = ctx.caller
+    known = caller.role != ANONYMOUS
+    return {
+        "id": "token",
+        "type": "token",
+        "links": {"self": ctx.url("token")},
+        "actions": {},
+        "security": ctx.api.settings.get("api.security.enabled") == "true",
+        "enabled": True,
+        "authProvider": "localauthconfig",
+        "user": caller.name if known else None,
+        "accountId": ids.public("account", caller.account_id) if known else None,
+        "userType": caller.kind if known else None,
+        "userIdentity": _identity(caller.account_id, caller.name) if known else None,
+    }
+
+
+async def login(ctx: Context, body: dict[str, Any]) -> Response:
+    """``code`` = ``user:password``. A wrong name takes as long as a wrong password."""
+    values = for_create(TYPES["token"], body, _nothing)
+    name, separator, password = str(values["code"]).partition(":")
+    if not separator:
+        raise ApiError(400, "InvalidFormat", "'code' is user:password.", field="code")
+
+    def unit(tx: Tx) -> tuple[str, Account | None]:
+        row = tx.first(Credential, eq("public_value", f"user:{name}"), eq("kind", PASSWORD_KIND), ALIVE)
+        account = tx.get(Account, row.account_id) if row and row.desired == ACTIVE else None
+        usable = account is not None and account.removed is None and account.desired == ACTIVE
+        return (row.secret_hash if row and usable else ""), account if usable else None
+
+    hashed, account = await ctx.api.read(unit)
+    if not await ctx.api.keyring.check_password(hashed, password) or account is None:
+        raise ApiError(401, "Unauthorized", "That is not a user and password of this installation.")
+    return await _logged_in(ctx, account, 201)
+
+
+async def _logged_in(ctx: Context, account: Account, status: int) -> Response:
+    seconds = max(60, int(ctx.api.settings.get("api.auth.jwt.token.expiry")) // 1000)
+    sid = "s-" + secrets.token_hex(16)
+    await ctx.api.write(
+        lambda tx: tx.insert(Credential(kind=SESSION, account_id=account.id, name=account.name, public_value=sid))
+    )
+    jwt = ctx.api.keyring.sign({"use": "login", "sid": sid, "account": account.id}, seconds)
+    document = {
+        "id": jwt,
+        "type": "token",
+        "links": {},
+        "actions": {},
+        "jwt": jwt,
+        "user": account.name,
+        "userType": account.kind,
+        "accountId": ids.public("account", account.id),
+        "security": True,
+        "enabled": True,
+        "authProvider": "localauthconfig",
+        "userIdentity": _identity(account.id, account.name),
+    }
+    response = ctx.api.json(ctx, document, status)
+    response.set_cookie(
+        COOKIE, jwt, max_age=seconds, httponly=True, samesite="lax", path="/", secure=ctx.root.startswith("https")
+    )
+    return response
+
+
+def _identity(account_id: int, name: str) -> dict[str, Any]:
+    return {
+        "type": "identity",
+        "id": f"rancher_id:{ids.public('account', account_id)}",
+        "externalId": ids.public("account", account_id),
+        "externalIdType": "rancher_id",
+        "login": name,
+        "name": name,
+    }
+
+
+async def logout(ctx: Context) -> Response:
+    """End the session of the token that was sent."""
+    number = ctx.caller.credential_id
+
+    def unit(tx: Tx) -> None:
+        row = tx.get(Credential, number) if number else None
+        if row is not None and row.kind == SESSION and row.removed is None:
+            tx.update(row, desired="removed", removed=tx.now())
+
+    await ctx.api.write(unit)
+    response = Response(status_code=204)
+    response.delete_cookie(COOKIE, path="/")
+    return response
+
+
+async def register(ctx: Context, key: str) -> dict[str, Any]:
+    """An agent with a registration token gets keys of its own.
+
+    The same key again: the agent kept it, and may have lost our answer or its state, so the old secret is replaced.
+    """
+    if ctx.caller.role != REGISTER:
+        raise ApiError(403, "Forbidden", "Registering needs a registration token.")
+    if not 8 <= len(key) <= 128:
+        raise ApiError(
+            422, "MinLengthExceeded", "'key' is a text of 8 to 128 characters that the agent keeps.", field="key"
+        )
+    access, secret = new_pair()
+    project = ctx.caller.project_id or 0
+
+    def unit(tx: Tx) -> Agent:
+        agent = tx.first(Agent, eq("uuid", key), ALIVE)
+        if agent is None:
+            account = tx.insert(Account(kind="agent", name=f"agent {key[:12]}"))
+            agent = tx.insert(Agent(uuid=key, account_id=project, kind="agent", key_account_id=account.id))
+        elif agent.account_id != project:
+            raise ApiError(
+                422, "InvalidState", "This machine is registered in another environment: remove its host there, or delete"
+                " the agent's state folder to register it anew.", field="key",
+            )  # fmt: skip
+        for old in tx.find(Credential, eq("account_id", agent.key_account_id), eq("kind", "agentApiKey"), ALIVE):
+            tx.update(old, desired="removed", removed=tx.now())
+        tx.insert(
+            Credential(
+                kind="agentApiKey",
+                account_id=agent.key_account_id,
+                public_value=access,
+                secret_hash=ctx.api.keyring.digest(secret),
+            )
+        )
+        return agent
+
+    agent = await ctx.api.write(unit)
+    url = ctx.url("register", key)
+    return {
+        "id": key,
+        "type": "register",
+        "links": {"self": url},
+        "actions": {},
+        "key": key,
+        "state": "active",
+        "accessKey": access,
+        "secretKey": secret,
+        "agentId": ids.public("agent", agent.id),
+    }
+
+
+async def script(ctx: Context, name: str) -> Response:
+    """``/v1/scripts/<token>`` and the CA certificate."""
+    if name == "ca.crt":
+        text = ctx.api.ca_certificate()
+        if not text:
+            raise not_found("private CA")
+        return PlainTextResponse(text)
+    caller = await ctx.api.auth.registration(name)
+    if caller is None:
+        raise ApiError(
+            404,
+            "Not Found",
+            "This registration token is not valid (any more). Take a new command from Hosts -> Add host.",
+        )
+    base = ctx.api.registration_base(ctx.root)
+    exports = {
+        "CATTLE_REGISTRATION_ACCESS_KEY": "registrationToken",
+        "CATTLE_REGISTRATION_SECRET_KEY": name,
+        "CATTLE_URL": f"{base}/v1",
+        "DETECTED_CATTLE_AGENT_IP": ctx.client_ip,
+        "CATTLE_AGENT_IMAGE": ctx.api.settings.get("agent.image"),
+    }
+    lines = "".join(f'export {key}="{value}"\n' for key, value in exports.items())
+    return PlainTextResponse("#!/bin/sh\n" + lines)
+
+
+def seed(tx: Tx) -> None:
+    """The rows that every installation starts with, under their well-known numbers."""
+    if tx.get(Account, ADMIN_ID) is not None:
+        return
+    for kind, state in (("admin", ACTIVE), ("system", "inactive"), ("superadmin", "inactive"), ("token", ACTIVE)):
+        tx.insert(Account(kind=kind, name=kind, uuid=kind, desired=state))
+    project = tx.insert(Account(kind="project", name="Default", uuid="adminProject"))
+    tx.insert(Member(account_id=project.id, external_id=str(ADMIN_ID), role="owner", kind="projectMember"))

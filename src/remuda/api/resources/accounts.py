@@ -1,0 +1,210 @@
+"""People, machines and environments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from remuda.api.behaviour import Behaviour, Values
+from remuda.api.context import Context
+from remuda.api.errors import ApiError
+from remuda.api.render import Extra
+from remuda.core import ids
+from remuda.core.model import ACTIVE, Account, Credential, Host, Member, Record, Stack
+from remuda.ports.store import ALIVE, Tx, Where, eq
+from remuda.schema.fields import OWNER, USER
+
+PASSWORD_KIND = "usernamePassword"  # noqa: S105 - the name of a kind
+MIN_PASSWORD = 8
+
+
+class Accounts(Behaviour):
+    """People and machines. Administrators see all; everybody else themselves."""
+
+    def ownership(self, ctx: Context) -> list[Where]:
+        return [Where("kind", "ne", "project")] if ctx.is_admin else [eq("id", ctx.caller.account_id)]
+
+    def sees(self, tx: Tx, ctx: Context, record: Record) -> bool:
+        return ctx.is_admin or record.id == ctx.caller.account_id
+
+    def owner(self, tx: Tx, ctx: Context) -> int:
+        return 0
+
+    def fill(self, tx: Tx, ctx: Context, values: Values) -> Values:
+        return {**super().fill(tx, ctx, values), "kind": values.get("kind") or "user"}
+
+    def create(self, tx: Tx, ctx: Context, values: Values) -> Record:
+        account = super().create(tx, ctx, values)
+        if values.get("username"):
+            store_password(tx, account.id, values["username"], ctx.hashed)
+            project = tx.insert(Account(kind="project", name=f"{values['username']}-Default"))
+            tx.insert(Member(account_id=project.id, external_id=str(account.id), role=OWNER, kind="projectMember"))
+        return account
+
+    def update(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        password = values.pop("password", None)
+        if password:
+            credential = tx.first(Credential, eq("account_id", record.id), eq("kind", PASSWORD_KIND), ALIVE)
+            if credential is None:
+                raise ApiError(422, "InvalidState", "This account has no password to change.", field="password")
+            tx.update(credential, secret_hash=ctx.hashed)
+            end_sessions(tx, record.id)
+        return super().update(tx, ctx, record, values)
+
+    def deactivate(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        _keep_an_admin(tx, record)
+        end_sessions(tx, record.id)
+        return super().deactivate(tx, ctx, record, values)
+
+    def remove(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        _keep_an_admin(tx, record)
+        for credential in tx.find(Credential, eq("account_id", record.id), ALIVE):
+            # the name must be free for somebody else, and public_value is unique for ever
+            free = f"{credential.public_value}#{credential.id}" if credential.kind == PASSWORD_KIND else None
+            tx.update(credential, desired="removed", removed=tx.now(), **({"public_value": free} if free else {}))
+        return super().remove(tx, ctx, record, values)
+
+    def extra(self, tx: Tx, ctx: Context, records: Sequence[Any]) -> Extra:
+        found = tx.find(
+            Credential, Where("account_id", "in", [r.id for r in records]), eq("kind", PASSWORD_KIND), ALIVE
+        )
+        return {c.account_id: {"username": c.public_value.removeprefix("user:")} for c in found}
+
+
+def _keep_an_admin(tx: Tx, account: Account) -> None:
+    if account.kind != "admin":
+        return
+    others = tx.count(Account, eq("kind", "admin"), eq("state", ACTIVE), Where("id", "ne", account.id), ALIVE)
+    if others == 0 or account.id == 1:
+        raise ApiError(422, "InvalidState", "This is the last administrator: make another one first.")
+
+
+def store_password(tx: Tx, account_id: int, username: str, hashed: str) -> None:
+    """Give an account a name and password to log in with. Raises Duplicate when the name is taken."""
+    tx.insert(
+        Credential(
+            kind=PASSWORD_KIND,
+            account_id=account_id,
+            name=username,
+            public_value=f"user:{username}",
+            secret_hash=hashed,
+        )
+    )
+
+
+def end_sessions(tx: Tx, account_id: int) -> None:
+    """Log the account out everywhere."""
+    for session in tx.find(Credential, eq("account_id", account_id), eq("kind", "session"), ALIVE):
+        tx.update(session, desired="removed", removed=tx.now())
+
+
+class Projects(Behaviour):
+    """Environments. Everybody sees those they are a member of."""
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__(kind)
+        self.actions["setmembers"] = self.set_members
+
+    def ownership(self, ctx: Context) -> list[Where]:
+        caller = ctx.caller
+        if ctx.is_admin:
+            return []
+        if caller.kind == "project":
+            return [eq("id", caller.account_id)]
+        return [Where("id", "in", list(caller.roles) or [-1])]
+
+    def sees(self, tx: Tx, ctx: Context, record: Record) -> bool:
+        return ctx.is_admin or record.id in ctx.caller.roles or record.id == ctx.caller.account_id
+
+    def fetch(self, tx: Tx, ctx: Context, number: int) -> Any | None:
+        record = super().fetch(tx, ctx, number)
+        return record if record is None or record.kind == "project" else None
+
+    def owner(self, tx: Tx, ctx: Context) -> int:
+        return 0
+
+    def create(self, tx: Tx, ctx: Context, values: Values) -> Record:
+        project = super().create(tx, ctx, {k: v for k, v in values.items() if k != "members"})
+        members = _members(tx, values.get("members") or [])
+        if not members and ctx.caller.role in (USER, "admin"):
+            members = [(str(ctx.caller.account_id), "rancher_id", OWNER)]
+        _write_members(tx, project.id, members)
+        return project
+
+    def remove(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        for kind, word in ((Host, "hosts"), (Stack, "stacks")):
+            left = tx.count(kind, eq("account_id", record.id), ALIVE)
+            if left:
+                raise ApiError(422, "InvalidState", f"It still has {left} {word}: remove them first.")
+        if record.id == 5:
+            raise ApiError(422, "InvalidState", "The Default environment stays; make another one and use that.")
+        return super().remove(tx, ctx, record, values)
+
+    def set_members(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        """Replace the members; there must be an owner."""
+        members = _members(tx, values["members"])
+        if not any(role == OWNER for _, _, role in members):
+            raise ApiError(422, "InvalidOption", "An environment needs at least one owner.", field="members")
+        _write_members(tx, record.id, members)
+        return record  # type: ignore[no-any-return]
+
+    def extra(self, tx: Tx, ctx: Context, records: Sequence[Any]) -> Extra:
+        rows = tx.find(Member, Where("account_id", "in", [r.id for r in records]), ALIVE)
+        told: Extra = {r.id: {"members": []} for r in records}
+        for row in rows:
+            told[row.account_id]["members"].append(
+                {
+                    "type": "projectMember",
+                    "externalId": row.external_id,
+                    "externalIdType": row.external_id_type,
+                    "role": row.role,
+                }
+            )
+        return told
+
+
+def _members(tx: Tx, wanted: list[Any]) -> list[tuple[str, str, str]]:
+    found = []
+    for n, item in enumerate(wanted):
+        if not isinstance(item, dict) or not item.get("externalId"):
+            raise ApiError(
+                422, "InvalidFormat", "A member needs externalId, externalIdType and role.", field=f"members[{n}]"
+            )
+        role = str(item.get("role") or "member")
+        if role not in ("owner", "member", "restricted", "readonly"):
+            raise ApiError(422, "InvalidOption", f"There is no role '{role}'.", field=f"members[{n}].role")
+        external = str(item["externalId"])
+        number = ids.number(external)
+        if number is None and external.isdigit():
+            number = int(external)
+        account = tx.get(Account, number) if number is not None else None
+        if account is None or account.kind == "project" or account.removed is not None:
+            raise ApiError(
+                422, "InvalidReference", f"There is no account {external!r}.", field=f"members[{n}].externalId"
+            )
+        found.append((str(account.id), "rancher_id", role))
+    return found
+
+
+def _write_members(tx: Tx, project_id: int, members: list[tuple[str, str, str]]) -> None:
+    for row in tx.find(Member, eq("account_id", project_id), ALIVE):
+        tx.update(row, desired="removed", removed=tx.now())
+    for external, external_type, role in members:
+        tx.insert(
+            Member(
+                account_id=project_id,
+                external_id=external,
+                external_id_type=external_type,
+                role=role,
+                kind="projectMember",
+            )
+        )
+
+
+class Members(Behaviour):
+    """Who belongs to an environment."""
+
+    def ownership(self, ctx: Context) -> list[Where]:
+        if ctx.caller.project_id is not None:
+            return [eq("account_id", ctx.caller.project_id)]
+        return [] if ctx.is_admin else [Where("account_id", "in", list(ctx.caller.roles) or [-1])]

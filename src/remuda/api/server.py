@@ -1,0 +1,167 @@
+"""The API of one server: what its handlers share, and the routes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.responses import Response
+
+from remuda.api.audit import audit
+from remuda.api.auth import Authenticator
+from remuda.api.behaviour import Behaviour
+from remuda.api.context import Context
+from remuda.api.entry import set_up
+from remuda.api.errors import ApiError
+from remuda.api.resources import behaviours
+from remuda.api.subscribe import Broadcaster
+from remuda.api.values import SettingValues
+from remuda.control.plane import ControlPlane
+from remuda.core.model import Record
+from remuda.ports.cluster import Cluster
+from remuda.ports.keyring import Keyring
+from remuda.ports.leases import Leases
+from remuda.ports.store import Store, Tx
+from remuda.schema.fields import ResourceType
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+QUORUM_PATIENCE = 0.8
+"""A write waits so long for quorum to come back (an election takes less) before it is refused."""
+LEADING_LEASE = "controllers/0"
+_encode = msgspec.json.Encoder().encode
+
+
+class Api:
+    """One server's API. Composed in ``run.server``; handlers get it through their :class:`Context`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        plane: ControlPlane,
+        leases: Leases,
+        keyring: Keyring,
+        cluster: Cluster,
+        settings: SettingValues,
+        version: str,
+        static: Path | None = None,
+        ca_file: Path | None = None,
+        setup_file: Path | None = None,
+    ) -> None:
+        self.store, self.plane, self.leases, self.keyring = store, plane, leases, keyring
+        self.cluster, self.settings, self.version, self.static = cluster, settings, version, static
+        self._ca_file, self._setup_file = ca_file, setup_file
+        self._behaviours = behaviours()
+        self.auth = Authenticator(self)
+        self.broadcaster = Broadcaster(self)
+        self.metrics = CollectorRegistry()
+        self.requests = Counter("remuda_http_requests", "Requests", ["method", "status"], registry=self.metrics)
+        self.latency = Histogram("remuda_http_seconds", "Time to answer", ["method"], registry=self.metrics)
+
+    def behaviour(self, kind: ResourceType) -> Behaviour:
+        """What may be done with rows of this type."""
+        return self._behaviours[kind.id]
+
+    @property
+    def leading_node(self) -> str:
+        """The node whose server holds the first share of the controllers' work, as far as this server knows."""
+        holder = self.leases.holders().get(LEADING_LEASE, "")
+        member = self.leases.members().get(holder)
+        return member.node if member else ""
+
+    async def read(self, unit: Callable[[Tx], T]) -> T:
+        """Run a unit that only reads."""
+        return await self.store.read(unit)
+
+    async def write(self, unit: Callable[[Tx], T]) -> T:
+        """Run and commit a unit, if the control plane may decide anything now.
+
+        Without quorum nothing is accepted: another part of the cluster may be deciding otherwise.
+        """
+        if not self.leases.quorum and not await self.leases.wait_quorum(QUORUM_PATIENCE):
+            raise ApiError(
+                503, "NoQuorum", f"The control plane has no quorum and takes no changes. {self.leases.reason} "
+                "Running containers are not affected; reading works.",
+            )  # fmt: skip
+        return await self.store.write(unit)
+
+    async def note(self, ctx: Context, event: str, kind: ResourceType, record: Record, body: dict[str, Any]) -> None:
+        """Audit something that changes no row."""
+        await self.write(lambda tx: audit(tx, ctx, event, kind, record, body, 200))
+
+    def json(self, ctx: Context | None, document: Any, status: int = 200) -> Response:
+        """A document as a response, with the headers that clients rely on."""
+        response = Response(_encode(document), status, media_type="application/json; charset=utf-8")
+        if ctx is not None:
+            response.headers["X-API-Schemas"] = ctx.url("schemas")
+        response.headers["X-Rancher-Version"] = self.settings.get("rancher.server.version")
+        return response
+
+    # ---- first run
+
+    async def setup_secret(self) -> str | None:
+        """The one-time secret, or None once there is an administrator.
+
+        It follows from the root key, so all servers of an installation ask for the same one and none has to be stored.
+        """
+        if await self.store.read(set_up):
+            return None
+        return self.keyring.digest("setup secret")[:24]
+
+    def setup_done(self) -> None:
+        """Forget the copy on disk."""
+        if self._setup_file is not None:
+            self._setup_file.unlink(missing_ok=True)
+
+    # ---- what agents are told
+
+    def registration_base(self, root: str) -> str:
+        """The base URL that agents use: the setting if there is one, else what the caller used."""
+        told = self.settings.get("api.host").rstrip("/")
+        return told.removesuffix("/v1") or root
+
+    def ca_certificate(self) -> str:
+        """The private CA that agents must trust, PEM; empty when there is none."""
+        if self._ca_file is None or not self._ca_file.exists():
+            return ""
+        return self._ca_file.read_text()
+
+    def ca_fingerprint(self) -> str:
+        """SHA-256 of that certificate's DER form, in hex; empty when there is none."""
+        pem = self.ca_certificate()
+        if not pem:
+            return ""
+        first = pem[: pem.index("-----END CERTIFICATE-----")] + "-----END CERTIFICATE-----\n"
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first[first.index("-----BEGIN") :])).hexdigest()
+
+    # ---- life
+
+    async def run(self) -> None:
+        """The API's own background work, until cancelled."""
+        await self.broadcaster.run()
+
+    def observed(self, method: str, status: int, started: float) -> None:
+        """Count one answer."""
+        self.requests.labels(method, str(status)).inc()
+        self.latency.labels(method).observe(time.perf_counter() - started)
+
+    async def settle(self) -> None:
+        """Before the first request: load what every request needs."""
+        async with asyncio.timeout(30):
+            await self.settings.load(self.store)
+
+
+def request_id() -> str:
+    """A name for one request, shown in errors and logs."""
+    return str(uuid.uuid4())

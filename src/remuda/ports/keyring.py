@@ -1,0 +1,30 @@
+"""Secrets: sealing what is stored, signing what is handed out, hashing what people type."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Keyring(Protocol):
+    """One installation's keys, the same on all its servers, kept outside the database."""
+
+    def seal(self, plain: str, purpose: str) -> str:
+        """Encrypt for storage; only :meth:`unseal` with the same ``purpose`` gives it back."""
+
+    def unseal(self, sealed: str, purpose: str) -> str:
+        """The plain text. Raises ValueError with a hint when the key is not the one it was sealed with."""
+
+    def sign(self, claims: dict[str, Any], seconds: int) -> str:
+        """A signed token that carries ``claims`` and ends after ``seconds``."""
+
+    def verify(self, token: str) -> dict[str, Any] | None:
+        """The claims of a token of ours that has not ended, else None."""
+
+    def digest(self, secret: str) -> str:
+        """Keyed digest of a machine-made secret (200 bits or more), for comparison only."""
+
+    async def hash_password(self, password: str) -> str:
+        """Slow, salted hash of what a person typed."""
+
+    async def check_password(self, hashed: str, password: str) -> bool:
+        """Whether ``password`` gives ``hashed``; takes as long for a wrong one."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from remuda.adapters.crypto.keyring import FileKeyring
 from remuda.ha.certificates import fingerprint as cert_fingerprint
 from remuda.ha.certificates import issue, new_ca
 from remuda.ha.config import HaInput, validate
@@ -209,3 +210,11 @@ def test_a_machine_without_docker_is_told_so(machine: Machine) -> None:
     done = machine.run(made()[0])
     assert done.returncode == 1
     assert "systemctl start docker" in done.stderr
+
+
+def test_a_servers_keyring_opens_the_database_password() -> None:
+    keyring = FileKeyring(b"k" * 32)
+    sealed = seal(b"k" * 32, "word")
+    assert sealed == seal(b"k" * 32, "word")
+    assert keyring.unseal(sealed, "database") == "word"
+    assert unseal(b"k" * 32, keyring.seal("other", "database")) == "other"

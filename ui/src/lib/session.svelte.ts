@@ -1,0 +1,83 @@
+/** Who is looking: first run, signed out, or signed in. */
+import { del, get, post, setProject, type Resource, whenUnauthorized } from "./api";
+import { store } from "./store.svelte";
+
+export type Phase = "loading" | "unreachable" | "setup" | "login" | "in";
+
+class Session {
+  phase = $state<Phase>("loading");
+  user = $state<Resource | null>(null);
+  security = $state(true);
+  version = $state("");
+  expired = $state(false);
+
+  constructor() {
+    whenUnauthorized(() => {
+      if (this.phase !== "in") return;
+      this.expired = true;
+      this.leave();
+    });
+  }
+
+  async begin(): Promise<void> {
+    this.phase = "loading";
+    try {
+      const setup = await get<{ required: boolean; version?: string }>("/v1/setup");
+      this.version = setup.version ?? "";
+      if (setup.required) {
+        this.phase = "setup";
+        return;
+      }
+      await this.identify();
+    } catch {
+      this.phase = "unreachable";
+    }
+  }
+
+  async identify(): Promise<void> {
+    const answer = await get<Resource>("/v1/token");
+    // The endpoint may answer as one object or as a collection of one.
+    const token = (Array.isArray(answer.data) ? answer.data[0] : answer) as Resource | undefined;
+    this.security = token?.security !== false;
+    this.user = (token?.user ?? token?.userIdentity ?? null) as Resource | null;
+    if (this.user || !this.security) this.enter();
+    else this.phase = "login";
+  }
+
+  async login(username: string, password: string): Promise<void> {
+    const token = await post<Resource>("/v1/token", { code: `${username}:${password}` });
+    this.user = (token.userIdentity ?? token.user ?? { id: "", type: "identity", name: username }) as Resource;
+    this.expired = false;
+    this.enter();
+  }
+
+  async setup(body: { secret: string; username: string; password: string; name: string }): Promise<void> {
+    await post("/v1/setup", body);
+    await this.identify();
+    if (this.phase !== "in") await this.login(body.username, body.password);
+  }
+
+  async logout(): Promise<void> {
+    await del("/v1/token").catch(() => undefined);
+    this.expired = false;
+    this.leave();
+  }
+
+  get who(): string {
+    return String(this.user?.name || this.user?.login || this.user?.username || this.user?.id || "");
+  }
+
+  private enter(): void {
+    this.phase = "in";
+    void store.start();
+  }
+
+  private leave(): void {
+    store.stop();
+    setProject("");
+    this.user = null;
+    this.phase = "login";
+  }
+}
+
+export const session = new Session();

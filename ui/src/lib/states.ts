@@ -1,0 +1,36 @@
+/** What a state means to the eye: a tone and an icon. Never by colour alone. */
+import type { Resource } from "./api";
+import type { IconName } from "./icons";
+
+export type Tone = "good" | "busy" | "warn" | "bad" | "idle";
+
+const TONES: Record<string, Tone> = {
+  active: "good", running: "good", healthy: "good", ok: "good", up: "good", connected: "good", leader: "good", serving: "good", ready: "good", leading: "good", following: "good", follower: "good", standalone: "good", started: "good",
+  activating: "busy", creating: "busy", requested: "busy", registering: "busy", starting: "busy", stopping: "busy",
+  restarting: "busy", removing: "busy", deactivating: "busy", "updating-active": "busy", "updating-inactive": "busy",
+  initializing: "busy", joining: "busy", waiting: "busy", pending: "busy",
+  degraded: "warn", reconnecting: "warn", reinitializing: "warn", warning: "warn", spare: "idle", "started-once": "idle",
+  error: "bad", unhealthy: "bad", disconnected: "bad", lost: "bad", failed: "bad", down: "bad",
+  inactive: "idle", stopped: "idle", removed: "idle", purged: "idle", unknown: "idle", absent: "idle", disabled: "idle",
+};
+
+const ICONS: Record<Tone, IconName> = { good: "check", busy: "spin", warn: "warn", bad: "alert", idle: "pause" };
+
+export function tone(resource: Partial<Resource>): Tone {
+  if (resource.transitioning === "error") return "bad";
+  const base = TONES[resource.state ?? ""];
+  if (resource.transitioning === "yes") return base === "warn" ? "warn" : "busy";
+  if (base === "good" && resource.healthState === "unhealthy") return "bad";
+  if (base === "good" && resource.healthState === "degraded") return "warn";
+  return base ?? "idle";
+}
+
+export const toneOf = (state: string): Tone => TONES[state] ?? "idle";
+export const toneIcon = (value: Tone): IconName => ICONS[value];
+
+const ORDER: Tone[] = ["bad", "warn", "busy", "good", "idle"];
+export const rank = (value: Tone): number => ORDER.indexOf(value);
+
+export function can(resource: Resource | undefined, action: string): boolean {
+  return Boolean(resource?.actions && action in resource.actions);
+}

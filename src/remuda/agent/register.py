@@ -7,6 +7,7 @@ way (the command that an administrator copied), and from then on nothing else is
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import re
 import ssl
@@ -51,6 +52,11 @@ def check_url(url: str) -> str:
             " https://server/v1/scripts/<token>"
         )
     return url
+
+
+def basic(user: str, password: str) -> str:
+    """The value of an Authorization header."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def base_of(url: str) -> str:
@@ -101,12 +107,12 @@ async def register(url: str, uuid: str, ca: str) -> Keys:
             api = found["CATTLE_URL"].rstrip("/")
         except KeyError as error:
             raise Unregistered(f"{url} answers, but not with a registration script (no {error.args[0]})") from error
-        keys = await _keys(http, api, aiohttp.BasicAuth(user, password), uuid, tls)
+        keys = await _keys(http, api, basic(user, password), uuid, tls)
     return Keys(api, keys["accessKey"], keys["secretKey"], found.get("DETECTED_CATTLE_AGENT_IP", ""))
 
 
 async def _keys(
-    http: aiohttp.ClientSession, api: str, auth: aiohttp.BasicAuth, uuid: str, tls: ssl.SSLContext | None
+    http: aiohttp.ClientSession, api: str, auth: str, uuid: str, tls: ssl.SSLContext | None
 ) -> dict[str, str]:
     body = msgspec.json.encode({"key": uuid})
     for attempt in range(20):
@@ -130,13 +136,15 @@ async def _request(
     method: str,
     url: str,
     *,
-    auth: aiohttp.BasicAuth | None = None,
+    auth: str = "",
     data: bytes | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> tuple[int, str]:
     headers = {"Content-Type": "application/json"} if data else {}
+    if auth:
+        headers["Authorization"] = auth
     try:
-        async with http.request(method, url, auth=auth, data=data, headers=headers, ssl=tls or True) as response:
+        async with http.request(method, url, data=data, headers=headers, ssl=tls or True) as response:
             return response.status, await response.text()
     except aiohttp.ClientConnectorCertificateError as error:
         raise Unregistered(

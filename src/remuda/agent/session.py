@@ -8,7 +8,6 @@ connection is gone. What the server has not acknowledged is said again, as it is
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import random
 import ssl
@@ -23,7 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from remuda import __version__
 from remuda.agent.conversation import Conversation, Ended, Final, Outbox
 from remuda.agent.identity import Identity, IdentityFile
-from remuda.agent.register import Unregistered, base_of, fetch_ca, register, trust
+from remuda.agent.register import Unregistered, base_of, basic, fetch_ca, register, trust
 from remuda.agent.runtime import Runtime
 from remuda.core import wire
 from remuda.ports.engine import Engine
@@ -130,12 +129,11 @@ class Session:
     async def _converse(self, identity: Identity) -> None:
         url = identity.url
         address = "ws" + url.removeprefix("http") + "/agentsession"
-        secret = base64.b64encode(f"{identity.access_key}:{identity.secret_key}".encode()).decode()
         options: dict[str, Any] = {"ssl": trust(identity.ca)} if address.startswith("wss") else {}
         try:
             async with connect(
                 address,
-                additional_headers={"Authorization": f"Basic {secret}"},
+                additional_headers={"Authorization": basic(identity.access_key, identity.secret_key)},
                 user_agent_header=f"remuda-agent/{__version__}",
                 open_timeout=_OPEN_SECONDS,
                 close_timeout=0.5,

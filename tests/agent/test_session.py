@@ -31,7 +31,7 @@ async def test_an_agent_registers_and_runs_what_it_is_assigned(
     await server.assign(wish("u1", 1), wish("u2", 2))
     agent = await start()
     await until(lambda: server.reports.get("u1", wire.ContainerReport(uuid="")).observed == "running")
-    await until(lambda: server.observed[-1].applied_seq == 2)
+    await until(lambda: server.applied == 2)
     assert server.registrations == [agent.session.identity.uuid]
     assert engine.running("u1")
     assert engine.running("u2")
@@ -56,7 +56,7 @@ async def test_repeating_assignments_changes_nothing(start: Start, server: FakeS
     await start()
     await until(lambda: server.connected)
     await server.assign(wish("u1", 1), wish("u2", 2, desired="stopped"))
-    await until(lambda: server.observed[-1].applied_seq == 2)
+    await until(lambda: server.applied == 2)
     before, reports = engine.changes, len(server.observed)
     await server.assign(wish("u1", 1), wish("u2", 2, desired="stopped"))
     await server.assign(complete=True)
@@ -67,7 +67,7 @@ async def test_repeating_assignments_changes_nothing(start: Start, server: FakeS
 async def test_server_away_then_back_touches_nothing(start: Start, server: FakeServer, engine: FakeEngine) -> None:
     await server.assign(wish("u1", 1), wish("u2", 2))
     await start()
-    await until(lambda: server.observed and server.observed[-1].applied_seq == 2)
+    await until(lambda: server.applied == 2)
     before = engine.changes
     await server.stop()
     await server.start()
@@ -82,7 +82,7 @@ async def test_a_crash_while_the_server_is_away_is_mended_and_told_later(
 ) -> None:
     await server.assign(wish("u1", 1))
     await start()
-    await until(lambda: server.observed and server.observed[-1].applied_seq == 1)
+    await until(lambda: server.applied == 1)
     await server.stop()
     engine.end(engine.of("u1")[0]["Id"], 3)
     await until(lambda: engine.running("u1"), what="the agent starts it again")
@@ -98,7 +98,7 @@ async def test_an_agent_started_without_a_server_keeps_its_containers_running(
     once = LaunchConfig(image_uuid="docker:busybox", labels={START_ONCE: "true"})
     await server.assign(wish("u1", 1), wish("u2", 2, spec=once))
     agent = await start()
-    await until(lambda: server.observed and server.observed[-1].applied_seq == 2)
+    await until(lambda: server.applied == 2)
     await agent.stop()
     await server.stop()
     for box in list(engine.boxes):  # the machine reboots
@@ -229,7 +229,7 @@ async def test_nothing_is_called_absent_before_docker_was_seen(
 ) -> None:
     await server.assign(wish("u1", 1))
     agent = await start()
-    await until(lambda: server.observed and server.observed[-1].applied_seq == 1)
+    await until(lambda: server.applied == 1)
     await agent.stop()
     engine.stop_daemon()
     server.observed.clear()

@@ -1,1 +1,0 @@
-"""Honest stand-ins that several suites share."""

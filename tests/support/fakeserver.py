@@ -76,6 +76,11 @@ class FakeServer:
         """Is an agent there?"""
         return bool(self._sockets)
 
+    @property
+    def applied(self) -> int:
+        """How far the agent says it got."""
+        return self.observed[-1].applied_seq if self.observed else 0
+
     async def assign(self, *wishes: Assignment, complete: bool = False) -> None:
         """Change the truth and tell the agent."""
         for wish in wishes:

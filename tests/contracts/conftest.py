@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.services import MariaDb, mariadb
 
 from remuda.adapters.memory import SystemClock
 from remuda.adapters.sql import SqlStore
-from tests.support.services import MariaDb, mariadb
 
 
 @pytest.fixture(scope="session")

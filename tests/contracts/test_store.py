@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.contracts.conftest import Opener
 
 from remuda.adapters.sql import SqlStore
 from remuda.core.model import (
@@ -25,7 +26,6 @@ from remuda.core.model import (
 )
 from remuda.core.spec import HealthCheck, LaunchConfig
 from remuda.ports.store import ALIVE, Conflict, Duplicate, Fenced, StoreError, Tx, Where, eq
-from tests.contracts.conftest import Opener
 
 
 class Lease:

@@ -60,7 +60,8 @@ def _reach_fix(code: int, target: Target) -> str:
     if code == 1044:
         return f"GRANT ALL ON `{target.name}`.* TO '{target.user}'@'%';"
     if code in (1045, 1130):
-        return f"CREATE USER '{target.user}'@'%' IDENTIFIED BY '<password>'; GRANT ALL ON `{target.name}`.* TO '{target.user}'@'%';"
+        user = f"'{target.user}'@'%'"
+        return f"CREATE USER {user} IDENTIFIED BY '<password>'; GRANT ALL ON `{target.name}`.* TO {user};"
     return f"From this machine, try: mysql -h {target.host} -P {target.port} -u {target.user} -p {target.name}"
 
 

@@ -6,177 +6,64 @@ carries out the orders. Carrying out a plan and planning again gives an empty pl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
 import msgspec
 
-from remuda.core.labels import GLOBAL, truthy
-from remuda.core.model import INACTIVE, REMOVED, RUNNING, STOPPED, Host, Instance, Service
+from remuda.core.draft import Draft, Facts, Note, Plan
+from remuda.core.model import INACTIVE, REMOVED, RUNNING, STOPPED, Host
 from remuda.core.placement.filters import Affinity
-from remuda.core.placement.pipeline import Placed, Refused, place
+from remuda.core.placement.pipeline import Refused
 from remuda.core.placement.rules import rules_of
-from remuda.core.placement.values import Candidate, Request, Tenant, candidate, tenant
-from remuda.core.spec import LaunchConfig
-from remuda.core.summary import Summary, summarise
-from remuda.core.units import Maker, Unit, free_ordinal, group, launch_configs, needs, started
+from remuda.core.placement.values import candidate, name_of
+from remuda.core.units import Unit, free_ordinal, needs
 
-GOING_SECONDS = 30.0
-"""So long a replacement waits for its predecessor to be gone from a host that answers."""
-BACKOFF_SECONDS, BACKOFF_LIMIT = 5.0, 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """All that a plan depends on.
-
-    ``instances``: the rows of this service that are not closed. ``hosts``: those of the environment. ``occupancy``: what lives on
-    them (all services and stand-alone containers), needed only when something has to be placed. ``lost_for``: seconds since a host
-    was declared lost. ``held_for``: seconds that an instance has been in error, or on its way out. ``waiting_for``: names from
-    ``depends_on`` that have not settled once yet.
-    """
-
-    service: Service
-    stack: str
-    project: str = ""
-    instances: Sequence[Instance] = ()
-    hosts: Sequence[Host] = ()
-    occupancy: Mapping[int, Sequence[Tenant]] = field(default_factory=dict)
-    lost_for: Mapping[int, float] = field(default_factory=dict)
-    held_for: Mapping[int, float] = field(default_factory=dict)
-    waiting_for: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A line for the history of a service or of one of its containers (``uuid``)."""
-
-    text: str
-    uuid: str = ""
-    level: str = "info"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The next steps. ``create`` is in the order in which hosts must make them; ``update`` maps an instance to its changes.
-
-    ``service`` are the changes of the service's decided fields; ``finished`` = nothing is left of a removed service.
-    ``wake_after``: plan again after so many seconds, even if nothing changes.
-    """
-
-    create: tuple[Instance, ...] = ()
-    update: tuple[tuple[Instance, dict[str, Any]], ...] = ()
-    remove: tuple[tuple[Instance, str], ...] = ()
-    service: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[Note, ...] = ()
-    finished: bool = False
-    wake_after: float | None = None
-    asked: bool = False
-    """A place was looked for, so the plan depends on the occupancy."""
-
-    @property
-    def because(self) -> str:
-        """One sentence on what the service waits for or has reached, if it changed."""
-        return str(self.service.get("because", ""))
-
-    @property
-    def empty(self) -> bool:
-        """Nothing to write."""
-        return not (self.create or self.update or self.remove or self.service or self.finished)
+BACKOFF_SECONDS, BACKOFF_LIMIT = 15.0, 600.0
+"""A host tries again by itself first; only then is a container made anew, elsewhere if possible."""
 
 
 def plan(facts: Facts) -> Plan:
     """The next steps for one service."""
-    draft = _Draft(facts)
+    draft = _Planner(facts)
     service = facts.service
     if service.desired == REMOVED:
         draft.remove_all("Its service was removed")
     elif not draft.configs:
         draft.remove_all("Its service has no containers of its own")
-    elif service.desired == INACTIVE:
-        draft.trim()
-        draft.set_desired(STOPPED)
-    elif facts.waiting_for:
-        draft.set_desired(RUNNING)
     else:
-        draft.set_desired(RUNNING)
-        if draft.is_global:
-            draft.follow_hosts()
-        else:
-            draft.trim()
-        draft.recreate_broken()
-        draft.roll()
-        draft.complete_units()
-        draft.place_waiting()
-        if draft.is_global:
-            draft.cover_hosts()
-        else:
-            draft.leave_lost_hosts()
-            draft.fill_up()
+        draft.follow_hosts() if draft.is_global else draft.trim()
+        if service.desired == INACTIVE:
+            draft.set_desired(STOPPED)
+        elif not facts.waiting_for:
+            draft.to_run()
     return draft.result()
 
 
-class _Draft:
-    """A plan in the making: the rows as they will be once it is carried out, and what was decided on the way."""
+class _Planner(Draft):
+    """The policies."""
 
-    def __init__(self, facts: Facts) -> None:
-        self.facts = facts
-        self.service = facts.service
-        self.maker = Maker(facts.service, facts.stack, facts.project)
-        self.configs: dict[str, LaunchConfig] = launch_configs(facts.service)
-        self.is_global = any(truthy(c.labels.get(GLOBAL, "")) for c in self.configs.values())
-        self.before: dict[str, Instance] = {i.uuid: i for i in facts.instances}
-        self.after: dict[str, Instance] = dict(self.before)
-        self.hosts: dict[int, Host] = {host.id: host for host in facts.hosts}
-        self.tenants: dict[int, list[Tenant]] = {h: list(ts) for h, ts in facts.occupancy.items()}
-        self.next_index = facts.service.create_index
-        self.attempts: dict[str, Any] = dict(facts.service.data.get("attempts", {}))
-        self.reasons: dict[str, str] = {}
-        self.refusals: list[str] = []
-        self.waits: list[str] = []
-        self.notes: list[Note] = []
-        self.wakes: list[float] = []
-        self.asked = False
+    def to_run(self) -> None:
+        """An active service: keep what it has in order, then make what it lacks."""
+        self.set_desired(RUNNING)
+        self.watch_hosts()
+        self.recreate_broken()
+        self.roll()
+        self.complete_units()
+        self.place_waiting()
+        if self.is_global:
+            self.cover_hosts()
+        else:
+            self.leave_lost_hosts()
+            self.fill_up()
 
-    # ---- looking ------------------------------------------------------------------------------------------------------
-
-    def units(self) -> list[Unit]:
-        """The units as they stand now in the draft."""
-        return group(self.after.values())
-
-    def live_units(self) -> list[Unit]:
-        return [unit for unit in self.units() if unit.live]
-
-    def lost(self, host_id: int | None) -> bool:
-        """Is this host out of reach for good, as far as we know?"""
-        if host_id is None:
-            return False
-        host = self.hosts.get(host_id)
-        return host is None or host.removed is not None or host.desired == REMOVED or host.connection == "lost"
-
-    def going(self) -> list[Instance]:
-        """Instances on their way out whose place must not be taken yet: on a host that answers, and not for too long."""
-        found = []
-        for i in self.after.values():
-            if i.desired != REMOVED or i.host_id is None or self.lost(i.host_id):
+    def watch_hosts(self) -> None:
+        """Say what stands in the way of containers that have a place."""
+        for host_id in {unit.host_id for unit in self.live_units()}:
+            host = self.hosts.get(host_id or 0)
+            if host is None:
                 continue
-            held = self.facts.held_for.get(i.id, 0.0) if self.before[i.uuid].desired == REMOVED else 0.0
-            if held < GOING_SECONDS:
-                found.append(i)
-                self.wakes.append(GOING_SECONDS - held)
-        return found
-
-    # ---- deciding -----------------------------------------------------------------------------------------------------
-
-    def remove(self, instances: Iterable[Instance], because: str, level: str = "info") -> None:
-        for i in instances:
-            if i.uuid not in self.before:
-                del self.after[i.uuid]
-                continue
-            self.after[i.uuid] = msgspec.structs.replace(i, desired=REMOVED, because=because, blocked=False)
-            self.reasons[i.uuid] = because
-            self.notes.append(Note(f"{i.name} is removed: {because[0].lower()}{because[1:]}", i.uuid, level))
+            if host.connection == "connected" and host.docker == "down":
+                self.waits.append(f"Docker on {name_of(host)} does not answer")
+            elif self.is_global and self.lost(host.id):
+                self.waits.append(f"host {name_of(host)} is lost; its container goes on when it returns")
 
     def remove_all(self, because: str) -> None:
         for unit in self.units():
@@ -276,7 +163,7 @@ class _Draft:
                 new.append(
                     msgspec.structs.replace(i, host_id=unit.host_id, because="Placed beside the rest of its unit")
                 )
-        self._adopt(new, unit.host_id)
+        self.adopt(new, unit.host_id)
 
     def _pinned(self, unit: Unit) -> int | None:
         return next((i.requested_host_id for i in unit.members), None) if self.is_global else None
@@ -285,7 +172,7 @@ class _Draft:
         """Units that found no host before ask again."""
         for unit in self.live_units():
             if unit.host_id is None:
-                self._place(list(unit.live), self.attempts.get(str(unit.ordinal), {}).get("host"))
+                self.place(list(unit.live), self.attempts.get(str(unit.ordinal), {}).get("host"))
 
     def leave_lost_hosts(self) -> None:
         """After its grace a unit on a lost host is replaced, but only once the replacement has a place."""
@@ -295,7 +182,7 @@ class _Draft:
             if host_id is None or not self.lost(host_id):
                 continue
             host = self.hosts.get(host_id)
-            name = f"1h{host_id}" if host is None else host.name or host.hostname
+            name = f"1h{host_id}" if host is None else name_of(host)
             if host is None or host.removed is not None or host.desired == REMOVED:
                 because = f"Its host {name} was removed"
             elif grace < 0:
@@ -308,32 +195,33 @@ class _Draft:
                     self.waits.append(f"host {name} is lost; its containers move after {grace} seconds")
                     continue
                 because = f"Its host {name} has been lost for more than {grace} seconds"
-            new = self._new_unit(unit.ordinal)
-            verdict = self._find(self.maker.request(new, [host_id]))
+            new = self.new_unit(unit.ordinal)
+            verdict = self.find(self.maker.request(new, [host_id]))
             if isinstance(verdict, Refused):
                 self.refusals.append(verdict.because)
                 self.next_index -= 1
                 continue
             self.remove(unit.live, because, "warning")
-            self._settle_on(new, verdict)
+            self.settle_on(new, verdict)
 
     def fill_up(self) -> None:
         """Scale up to what was asked for, each new unit with the lowest free number."""
-        going = self.going()
         live = self.live_units()
+        used = {unit.ordinal for unit in live}
+        known = {unit.id for unit in live}
+        going = {i.ordinal: i.name for i in self.going() if i.unit not in known}
         for _ in range(self.service.scale - len(live)):
-            used = {u.ordinal for u in self.live_units()}
             ordinal = free_ordinal(used)
-            old = [i for i in going if i.ordinal == ordinal and i.unit not in {u.id for u in live}]
-            if old:
-                ordinal = free_ordinal(used | {i.ordinal for i in going})
+            if ordinal in going:
+                name, ordinal = going[ordinal], free_ordinal(used | going.keys())
                 if ordinal > self.service.scale:
-                    self.waits.append(f"{old[0].name} must be gone before it is made anew")
-                    return
-            new = self._new_unit(ordinal)
-            self._place(new, self.attempts.get(str(ordinal), {}).get("host"))
-
-    # ---- global services ----------------------------------------------------------------------------------------------
+                    self.waits.append(f"{name} must be gone before it is made anew")
+                    break
+            used.add(ordinal)
+            self.place(self.new_unit(ordinal), self.attempts.get(str(ordinal), {}).get("host"))
+        self.attempts = {
+            k: v for k, v in self.attempts.items() if int(k) in used or int(k) in going or int(k) <= self.service.scale
+        }
 
     def follow_hosts(self) -> None:
         """A global service leaves hosts that no longer match its rules, and hosts that were removed."""
@@ -346,7 +234,7 @@ class _Draft:
             if host is None or host.removed is not None or host.desired == REMOVED:
                 self.remove(unit.live, "Its host was removed")
             elif not self._matches(host):
-                self.remove(unit.live, f"Host {host.name or host.hostname} no longer matches the service's rules")
+                self.remove(unit.live, f"Host {name_of(host)} no longer matches the service's rules")
 
     def _matches(self, host: Host) -> bool:
         request = self.maker.request(
@@ -358,111 +246,17 @@ class _Draft:
     def cover_hosts(self) -> None:
         """One unit on every host that matches and takes new containers."""
         covered = {self._pinned(unit) for unit in self.live_units()}
-        covered |= {i.requested_host_id for i in self.going()}
+        going = self.going()
+        covered |= {i.requested_host_id for i in going}
         for host in sorted(self.hosts.values(), key=lambda h: h.id):
             if host.id in covered or not host.schedulable or host.removed is not None or not self._matches(host):
                 continue
-            self._place(self._new_unit(free_ordinal(u.ordinal for u in self.live_units()), host.id), None)
-
-    # ---- placing ------------------------------------------------------------------------------------------------------
-
-    def _new_unit(self, ordinal: int, host_id: int | None = None) -> list[Instance]:
-        self.next_index += 1
-        unit = self.maker.unit_id(self.next_index)
-        return [
-            self.maker.make(n, c, unit=unit, ordinal=ordinal, create_index=self.next_index, requested_host=host_id)
-            for n, c in self.configs.items()
-        ]
-
-    def _find(self, request: Request) -> Placed | Refused:
-        self.asked = True
-        hosts: list[Candidate] = [
-            candidate(h, self.tenants.get(h.id, ())) for h in self.hosts.values() if h.removed is None
-        ]
-        return place(request, hosts)
-
-    def _place(self, unit: list[Instance], avoid: int | None) -> None:
-        verdict = self._find(self.maker.request(unit, [] if avoid is None else [avoid]))
-        if isinstance(verdict, Refused):
-            self.refusals.append(verdict.because)
-            if any(i.because != verdict.because for i in unit):
-                self.notes.append(Note(f"{unit[0].name}: {verdict.because}", unit[0].uuid, "warning"))
-            for i in unit:
-                self.after[i.uuid] = msgspec.structs.replace(i, because=verdict.because, blocked=True)
-            return
-        self._settle_on(unit, verdict)
-
-    def _settle_on(self, unit: list[Instance], verdict: Placed) -> None:
-        placed = [
-            msgspec.structs.replace(i, host_id=verdict.host_id, because=verdict.because, blocked=False) for i in unit
-        ]
-        self.notes.append(Note(f"{placed[0].name}: {verdict.because}", placed[0].uuid))
-        self._adopt(placed, verdict.host_id)
-
-    def _adopt(self, instances: Sequence[Instance], host_id: int | None) -> None:
-        for i in instances:
-            self.after[i.uuid] = i
-            if host_id is not None:
-                self.tenants.setdefault(host_id, []).append(tenant(i))
-
-    # ---- the result ---------------------------------------------------------------------------------------------------
-
-    def result(self) -> Plan:
-        create, update, remove = [], [], []
-        for key, row in self.after.items():
-            old = self.before.get(key)
-            if old is None:
-                create.append(row)
-            elif key in self.reasons:
-                remove.append((old, self.reasons[key]))
-            else:
-                changes = {
-                    f: getattr(row, f)
-                    for f in ("desired", "host_id", "because", "blocked")
-                    if getattr(row, f) != getattr(old, f)
-                }
-                if changes:
-                    update.append((old, changes))
-        rows = list(self.after.values())
-        removed = self.service.desired == REMOVED
-        finished = removed and not any(i.host_id is not None and not self.lost(i.host_id) for i in rows)
-        summary = self._summary(rows)
-        changes = self._service_changes(summary)
-        return Plan(tuple(create), tuple(update), tuple(remove), changes, tuple(self.notes), finished,
-                    min(self.wakes) if self.wakes else None, self.asked)  # fmt: skip
-
-    def _summary(self, rows: Sequence[Instance]) -> Summary:
-        units = [unit for unit in group(rows) if unit.live]
-        running = [u for u in units if u.started() and not self.lost(u.host_id)]
-        once = bool(units) and all(i.spec.start_once and i.observed == "exited" for u in units for i in u.live)
-        still = [i for u in units for i in u.live if i.observed == "running" and not self.lost(i.host_id)]
-        return summarise(
-            self.service,
-            wanted=len(units) if self.is_global else (self.service.scale if self.configs else 0),
-            running=len(running),
-            stopping=len({i.unit for i in still}),
-            ran_once=once,
-            going=sum(1 for i in rows if i.desired == REMOVED and not self.lost(i.host_id)),
-            refusals=list(dict.fromkeys(self.refusals)),
-            waits=list(dict.fromkeys(self.waits)),
-            waiting_for=self.facts.waiting_for,
-        )
-
-    def _service_changes(self, summary: Summary) -> dict[str, Any]:
-        service = self.service
-        data = {**service.data, "settled": summary.settled, "was_active": summary.was_active}
-        data.pop("attempts", None)
-        if self.attempts:
-            data["attempts"] = self.attempts
-        values: dict[str, Any] = {
-            "current_scale": summary.current_scale, "health_state": summary.health_state, "because": summary.because,
-            "blocked": summary.blocked, "create_index": self.next_index, "data": data,
-        }  # fmt: skip
-        return {name: value for name, value in values.items() if getattr(service, name) != value}
+            ordinal = free_ordinal([*(unit.ordinal for unit in self.live_units()), *(i.ordinal for i in going)])
+            self.place(self.new_unit(ordinal, host.id), None)
 
 
 def _broken(unit: Unit) -> bool:
-    return any(i.observed == "error" and i.applied_seq >= i.assign_seq for i in unit.live)
+    return any(i.observed == "error" for i in unit.live)
 
 
-__all__ = ["Facts", "Note", "Plan", "plan", "started"]
+__all__ = ["Facts", "Note", "Plan", "plan"]

@@ -59,10 +59,21 @@ class Unit:
 
 
 def started(instance: Instance) -> bool:
-    """Does it run as last ordered? A container that is to run once also counts when it came to its end."""
+    """Does it run as last ordered? What ran to an end that its configuration calls natural counts as well."""
     if instance.host_id is None or instance.applied_seq < instance.assign_seq:
         return False
-    return instance.observed == "running" or (instance.spec.start_once and instance.observed == "exited")
+    return instance.observed == "running" or ended_well(instance)
+
+
+def ended_well(instance: Instance) -> bool:
+    """Did it come to an end after which nobody is to start it again (``start_once``, or its restart policy)?"""
+    if instance.observed != "exited":
+        return False
+    policy = instance.spec.restart_policy
+    by_policy = policy is not None and (
+        policy.name == "no" or (policy.name == "on-failure" and instance.exit_code == 0)
+    )
+    return instance.spec.start_once or by_policy
 
 
 def group(instances: Iterable[Instance]) -> list[Unit]:

@@ -60,6 +60,10 @@ class Term:
         now = self.clock.monotonic()
         return now - self._since[what].setdefault((record_id, mark), now)
 
+    def knows(self, what: str, record_id: int, mark: str = "") -> bool:
+        """Does such a timer run?"""
+        return (record_id, mark) in self._since.get(what, {})
+
     def keep(self, what: str, marks: Mapping[int, str]) -> None:
         """Forget all timers of kind ``what`` but these (record and mark)."""
         timers = self._since.get(what)

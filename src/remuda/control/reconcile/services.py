@@ -13,6 +13,9 @@ from remuda.core.services import Facts, Plan, plan
 from remuda.ports.store import ALIVE, Conflict, Tx, eq
 
 NAME = "services"
+SOONEST = 0.05
+TRYING = frozenset({"absent", "pulling", "creating", "created"})
+"""What is observed between two attempts of a host at the same container."""
 
 
 class ServiceController:
@@ -58,9 +61,10 @@ class ServiceController:
             facts, draft = found
             if not draft.empty:
                 await term.store.write(lambda tx: carry_out(tx, facts, draft), grant=term.grant)
+        again = None if draft.wake_after is None else max(draft.wake_after, SOONEST)
         if draft.empty:
-            return "", draft.wake_after
-        return f"{facts.stack}/{facts.service.name}: {draft.because or facts.service.because}", draft.wake_after
+            return "", again
+        return f"{facts.stack}/{facts.service.name}: {draft.because or facts.service.because}", again
 
     def _plan(self, tx: Tx, service_id: int) -> tuple[Facts, Plan] | None:
         service = tx.get(Service, service_id)
@@ -98,9 +102,17 @@ class ServiceController:
 
     def _held_for(self, facts: Facts) -> dict[int, float]:
         what = f"held/{facts.service.id}"
-        marks = {i.id: mark for i in facts.instances if (mark := _mark(i))}
+        marks = {i.id: mark for i in facts.instances if (mark := self._mark(what, i))}
         self._term.keep(what, marks)
         return {number: self._term.since(what, number, mark) for number, mark in marks.items()}
+
+    def _mark(self, what: str, instance: Instance) -> str:
+        if instance.desired == REMOVED:
+            return REMOVED
+        mark = f"error {instance.assign_seq}"
+        if instance.observed == "error" or (instance.observed in TRYING and self._term.knows(what, instance.id, mark)):
+            return mark
+        return ""
 
 
 def carry_out(tx: Tx, facts: Facts, draft: Plan) -> None:
@@ -120,9 +132,7 @@ def carry_out(tx: Tx, facts: Facts, draft: Plan) -> None:
     if draft.finished:
         changes["removed"] = tx.now()
     if changes:
-        changed = tx.update(service, **changes)
-        if changed.blocked and changed.because != service.because:
-            note(tx, service, changed.because, level="warning")
+        tx.update(service, **changes)
     for line in draft.notes:
         note(tx, ids.get(line.uuid, service), line.text, level=line.level)
         if line.uuid in ids:
@@ -134,12 +144,6 @@ def _unchanged(tx: Tx, facts: Facts) -> None:
     now = tx.get(Service, facts.service.id)
     if now is None or now.version != facts.service.version:
         raise Conflict("The service changed while its plan was made")
-
-
-def _mark(instance: Instance) -> str:
-    if instance.desired == REMOVED:
-        return REMOVED
-    return f"error {instance.assign_seq}" if instance.observed == "error" else ""
 
 
 def _key(service: Service) -> Key:

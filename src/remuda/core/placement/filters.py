@@ -33,12 +33,10 @@ class Filter(Protocol):
 def filters_for(request: Request) -> list[Filter]:
     """The conditions of a request, those that no rule can change first.
 
-    A requested host overrides the affinity rules (as it always did), but never a port that is taken.
+    A requested host (the pipeline looks at no other then) overrides the affinity rules, as it always did, but never a port
+    that is taken.
     """
-    filters: list[Filter] = []
-    if request.requested_host is not None:
-        filters.append(RequestedHost(request.requested_host))
-    filters.append(Ready())
+    filters: list[Filter] = [Ready()]
     if request.requested_host is None:
         filters += [Affinity(rule, request.uuids) for rule in rules_of(request)]
     ports = public_ports(request.specs)
@@ -62,22 +60,6 @@ class Ready:
             f"{count} {_be(count)} {reason} ({_names([h for h in failed if h.unfit == reason])})"
             for reason, count in reasons.items()
         )
-
-
-class RequestedHost:
-    """The one host that was asked for."""
-
-    soft = False
-    advice = "ask for another host"
-
-    def __init__(self, host_id: int) -> None:
-        self._host_id = host_id
-
-    def check(self, host: Candidate) -> bool:
-        return host.id == self._host_id
-
-    def explain(self, failed: Sequence[Candidate]) -> str:
-        return f"{len(failed)} {_be(len(failed))} not the requested host 1h{self._host_id}"
 
 
 class PortsFree:

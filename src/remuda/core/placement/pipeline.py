@@ -31,6 +31,12 @@ def place(request: Request, hosts: Sequence[Candidate]) -> Placed | Refused:
     """The best host for a deployment unit, or the reason that there is none."""
     if not hosts:
         return Refused("There is no host in this environment. Add one with Hosts -> Add host.")
+    if request.requested_host is not None:
+        hosts = [host for host in hosts if host.id == request.requested_host]
+        if not hosts:
+            return Refused(
+                f"The requested host 1h{request.requested_host} is not in this environment. Ask for another host."
+            )
     active = filters_for(request)
     dropped: list[Filter] = []
     while True:
@@ -60,11 +66,6 @@ def _praise(best: Candidate, request: Request, fitting: Sequence[Candidate], dro
 
 
 def _refusal(request: Request, hosts: Sequence[Candidate], failures: dict[int, list[Filter]]) -> str:
-    if request.requested_host is not None:
-        wanted = next((host for host in hosts if host.id == request.requested_host), None)
-        if wanted is None:
-            return f"The requested host 1h{request.requested_host} is not in this environment. Ask for another host."
-        hosts = [wanted]
     groups: dict[int, tuple[Filter, list[Candidate]]] = {}
     for host in hosts:
         # A host counts once, under the first hard condition that it fails: that one has to be mended first.

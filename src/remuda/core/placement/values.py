@@ -33,7 +33,7 @@ class Candidate:
     id: int
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
-    tenants: tuple[Tenant, ...] = ()
+    tenants: Sequence[Tenant] = ()
     unfit: str = ""
 
 
@@ -92,9 +92,12 @@ def tenant(instance: Instance) -> Tenant:
 
 def candidate(host: Host, tenants: Sequence[Tenant] = ()) -> Candidate:
     """A host record as placement sees it."""
-    return Candidate(
-        host.id, host.name or host.hostname or f"1h{host.id}", host.all_labels, tuple(tenants), unfit(host)
-    )
+    return Candidate(host.id, name_of(host), host.all_labels, tenants, unfit(host))
+
+
+def name_of(host: Host) -> str:
+    """What people call this host."""
+    return host.name or host.hostname or f"1h{host.id}"
 
 
 def unfit(host: Host) -> str:

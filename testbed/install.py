@@ -101,7 +101,7 @@ def download_script(walk: Walk) -> str:
     bad = [check for check in shown["database"]["checks"] if not check["ok"]]
     must(not bad, f"the database is refused: {bad}")
     wanted = {"clusterSize": len(walk.nodes), "hostRegistrationUrl": f"https://{walk.door}"}
-    for change, why in (({"clusterSize": 2}, "cluster size 2"), ({"hostRegistrationUrl": "nonsense"}, "a bad URL")):
+    for change, why in (({"clusterSize": 2}, "cluster size 2"), ({"hostRegistrationUrl": "ftp://h"}, "a bad URL")):
         status, _, _ = api.raw("POST", "/v1/haconfigs/haconfig?action=createscript", {**wanted, **change})
         must(status == 422, f"{why} was not refused with 422 but answered {status}")
     copies = []
@@ -348,7 +348,20 @@ def cluster(hosts: int = 2, *, nodes: int = 3, name: str = "bed", net: str = "10
     numbers = list(range(1, nodes + hosts + 1))
     with Bed(len(numbers), name=name, net=net) as bed:
         walk = Walk(bed, numbers[:nodes], numbers[nodes:], spare=len(numbers) + 1)
-        for title, do in BEGINNING[: 6 if hosts else 4]:
-            if not walk.step(title, do):
-                raise FailedStepError(f"{title}: {walk.results[-1].problem}")
+        _all(walk, BEGINNING[: 6 if hosts else 4])
         yield walk
+
+
+@contextlib.contextmanager
+def alone(hosts: int = 3, *, name: str = "bed", net: str = "10.77.0") -> Iterator[Walk]:
+    """One server without any cluster (on h1, with the MariaDB of x) and Docker hosts from h2 on, for benchmarks."""
+    with Bed(1 + hosts, name=name, net=net) as bed:
+        walk = Walk(bed, [1], list(range(2, 2 + hosts)), url=f"http://{bed.ip(1)}:8080")
+        _all(walk, [*BEGINNING[:2], BEGINNING[5]])
+        yield walk
+
+
+def _all(walk: Walk, steps: list[tuple[str, Callable[[Walk], str | None]]]) -> None:
+    for title, do in steps:
+        if not walk.step(title, do):
+            raise FailedStepError(f"{title}: {walk.results[-1].problem}")

@@ -78,7 +78,10 @@ class _Link:
         self._name = name
         self._deliver = deliver
         self._wanted = wanted
-        self._changed = asyncio.Event()
+        self._pubsub: Any = None
+        self._following: asyncio.Task[None] | None = None
+        self._again = False
+        self._broken = False
         self._have: set[str] = set()
         self._confirmed: set[str] = set()
         self._settled = asyncio.Event()
@@ -87,7 +90,9 @@ class _Link:
     def refresh(self) -> None:
         """The wanted channels changed."""
         self._settled.clear()
-        self._changed.set()
+        self._again = True
+        if self._pubsub is not None and (self._following is None or self._following.done()):
+            self._following = asyncio.create_task(self._follow(self._pubsub))
 
     async def settled(self) -> None:
         """Return once this Redis has confirmed all wanted channels."""
@@ -115,39 +120,50 @@ class _Link:
         self.up = True
 
     async def _listen(self, pubsub: Any, came_up: Callable[[], None]) -> None:
-        self._have, self._confirmed = set(), set()
+        self._have, self._confirmed, self._broken = set(), set(), False
         # A channel nobody publishes to keeps the link subscribed: an idle pub/sub connection may then be pinged.
         async with asyncio.timeout(CONNECT_SECONDS + PUBLISH_SECONDS):
             await pubsub.subscribe(f"{PREFIX}idle")
         loop = asyncio.get_running_loop()
         heard = pinged = loop.time()
-        self._changed.set()
-        while True:
-            if self._changed.is_set():
-                self._changed.clear()
-                await self._follow(pubsub)
-            message = await pubsub.get_message(timeout=0.25)
-            now = loop.time()
-            if message is not None:
-                heard = now
-                came_up()
-                self._take(message)
-            elif now - heard > PING_SECONDS:
-                raise TimeoutError
-            elif now - max(heard, pinged) > PING_SECONDS / 4:
-                pinged = now
-                async with asyncio.timeout(PUBLISH_SECONDS):
-                    await pubsub.ping()
+        self._pubsub = pubsub
+        try:
+            self.refresh()
+            while not self._broken:
+                message = await pubsub.get_message(timeout=PING_SECONDS / 4)
+                now = loop.time()
+                if message is not None:
+                    heard = now
+                    came_up()
+                    self._take(message)
+                elif now - heard > PING_SECONDS:
+                    raise TimeoutError
+                elif now - max(heard, pinged) > PING_SECONDS / 4:
+                    pinged = now
+                    async with asyncio.timeout(PUBLISH_SECONDS):
+                        await pubsub.ping()
+        finally:
+            self._pubsub = None
+            if self._following is not None:
+                self._following.cancel()
 
     async def _follow(self, pubsub: Any) -> None:
-        wanted = {f"{PREFIX}{channel}" for channel in self._wanted()}
-        async with asyncio.timeout(PUBLISH_SECONDS):
-            if new := wanted - self._have:
-                await pubsub.subscribe(*new)
-            if old := self._have - wanted:
-                await pubsub.unsubscribe(*old)
-        self._have = wanted
-        self._check()
+        """Subscribe to what is wanted now; beside the reader, so that a new subscription need not wait for a message."""
+        try:
+            while self._again:
+                self._again = False
+                wanted = {f"{PREFIX}{channel}" for channel in self._wanted()}
+                async with asyncio.timeout(PUBLISH_SECONDS):
+                    if new := wanted - self._have:
+                        await pubsub.subscribe(*new)
+                    if old := self._have - wanted:
+                        self._confirmed -= old
+                        await pubsub.unsubscribe(*old)
+                self._have = wanted
+            self._check()
+        except _ERRORS as error:
+            log.debug("redis %s: subscribing failed (%s)", self._name, type(error).__name__)
+            self._broken = True
 
     def _take(self, message: dict[str, Any]) -> None:
         kind = message["type"]
@@ -162,7 +178,7 @@ class _Link:
             self._confirmed.discard(name)
 
     def _check(self) -> None:
-        if self._have <= self._confirmed and not self._changed.is_set():
+        if self._have <= self._confirmed and not self._again:
             self._settled.set()
 
 
@@ -240,7 +256,9 @@ class RedisBus:
         """Drop all links."""
         for box in self._boxes:
             box.close()
-        await asyncio.gather(*[_hang_up(*peer) for peer in self._peers.values()], *self._closing, return_exceptions=True)
+        await asyncio.gather(
+            *[_hang_up(*peer) for peer in self._peers.values()], *self._closing, return_exceptions=True
+        )
 
 
 async def _hang_up(client: Redis, link: _Link) -> None:

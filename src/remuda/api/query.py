@@ -13,7 +13,7 @@ from remuda.api.context import Context
 from remuda.core import ids
 from remuda.ports.store import ALIVE, Where
 from remuda.schema.fields import Field, ResourceType
-from remuda.schema.registry import modifiers
+from remuda.schema.registry import find, modifiers
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 3000
 _CONTROL = {"limit", "marker", "sort", "order", "include", "_removed", "action", "projectId", "token", "_format", "all"}
@@ -43,8 +43,7 @@ def parse(ctx: Context, kind: ResourceType) -> Page:
         removed_asked = removed_asked or field.name == "removed"
         told = {"modifier": condition.op, "value": value}
         filters[field.name] = [*(filters[field.name] or []), told]
-        if condition.field != "-":
-            where.append(condition)
+        where.append(condition)
     if not removed_asked and ctx.param("_removed") is None:
         where.append(ALIVE)
     order, sort = _order(ctx, kind)
@@ -60,9 +59,9 @@ def _filter(kind: ResourceType, key: str, value: str) -> tuple[Field, Where] | N
     if field is None or op not in modifiers(field):
         return None
     if op in ("null", "notnull"):
-        return field, Where(field.attribute, op)
-    attribute, wanted = _value(field, value)
-    if isinstance(getattr(kind.record, attribute, None), type(None)) and attribute not in _columns(kind):
+        return (field, Where(field.attribute, op)) if field.attribute in _columns(kind) else None
+    attribute, wanted = _value(kind, field, value)
+    if attribute not in _columns(kind):
         return None
     return field, Where(attribute, op, wanted)
 
@@ -71,11 +70,14 @@ def _columns(kind: ResourceType) -> set[str]:
     return set(kind.record.__struct_fields__) if kind.record else set()
 
 
-def _value(field: Field, value: str) -> tuple[str, Any]:
+def _value(kind: ResourceType, field: Field, value: str) -> tuple[str, Any]:
     if field.name in ("id", "resourceId") or field.type.startswith("reference["):
         number = ids.number(value)
         attribute = "id" if field.name == "id" else field.attribute
         return attribute, -1 if number is None else number
+    if field.name == "resourceType" and kind.id == "serviceLog":
+        named = find(value)  # the history names tables, clients name types
+        return field.attribute, named.record.TABLE if named and named.record else value
     if field.type == "int":
         return field.attribute, int(value) if value.lstrip("-").isdigit() and len(value) < 19 else -(2**62)
     if field.type == "boolean":

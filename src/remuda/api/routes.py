@@ -330,13 +330,16 @@ async def _body(request: Request) -> dict[str, Any]:
     if length.isdigit() and int(length) > MAX_BODY:
         raise ApiError(413, "", f"A request may have at most {MAX_BODY} bytes.")
     kind = request.headers.get("content-type", "")
-    if kind.startswith(("multipart/form-data", "application/x-www-form-urlencoded")):
+    if kind.startswith("multipart/form-data"):
         return {k: v for k, v in (await request.form()).items() if isinstance(v, str)}
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
         if len(raw) > MAX_BODY:
             raise ApiError(413, "", f"A request may have at most {MAX_BODY} bytes.")
+    # clients send JSON under any type or none: curl -d says it is a form
+    if kind.startswith("application/x-www-form-urlencoded") and not raw.lstrip().startswith((b"{", b"[", b"null")):
+        return dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True))
     if not raw.strip():
         return {}
     try:

@@ -10,15 +10,15 @@ from remuda.api.context import Context
 from remuda.api.render import Extra
 from remuda.core import ids
 from remuda.ports.store import Tx, Where
-from remuda.schema.registry import TYPES
+from remuda.schema.registry import find
 
 
 def _named(records: Sequence[Any]) -> Extra:
     out: Extra = {}
     for record in records:
-        kind = TYPES.get(record.resource_type)
+        kind = find(record.resource_type)
         public = ids.public(kind.record.TABLE, record.resource_id) if kind and kind.record else None
-        out[record.id] = {"resourceId": public if record.resource_id else None}
+        out[record.id] = {"resourceType": kind.id if kind else record.resource_type, "resourceId": public}
     return out
 
 

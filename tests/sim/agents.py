@@ -121,7 +121,10 @@ class Machine:
         if box is None:
             failed = item is not None and item.desired == RUNNING
             return wire.ContainerReport(
-                uuid=uuid, observed="error" if failed else "absent", message="No such image" if failed else "", applied_seq=seq
+                uuid=uuid,
+                observed="error" if failed else "absent",
+                message="No such image" if failed else "",
+                applied_seq=seq,
             )
         return wire.ContainerReport(
             uuid=uuid, external_id=box.external_id, name=box.assignment.name, observed="running" if box.running else "exited",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.sim.world import World
 
 from remuda.core.model import INACTIVE, REMOVED, Service
-from tests.sim.world import World
 
 pytestmark = pytest.mark.looptime(start=1000)
 

@@ -7,6 +7,8 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+from tests.sim.agents import FakeAgent, Machine, Pipe, pipe_pair
+
 from remuda.adapters.memory import LoopClock, MemoryBus, MemoryCluster, MemoryHub, MemoryLeases
 from remuda.adapters.sql.store import SqlStore
 from remuda.control.plane import ControlPlane
@@ -14,7 +16,6 @@ from remuda.core.model import REMOVED, Account, Agent, Host, Instance, Service, 
 from remuda.core.spec import LaunchConfig
 from remuda.ports.leases import ServerInfo
 from remuda.ports.store import ALIVE, eq
-from tests.sim.agents import FakeAgent, Machine, Pipe, pipe_pair
 
 EXPIRY = 2.0
 
@@ -29,7 +30,9 @@ class Server:
         self.store = world.store.share(clock=self.clock)
         self.leases: MemoryLeases = world.cluster.leases(name)
         self.bus: MemoryBus = world.hub.bus()
-        self.plane = ControlPlane(self.store, self.leases, self.bus, self.clock, ServerInfo(server_id=self.server_id, node=name))
+        self.plane = ControlPlane(
+            self.store, self.leases, self.bus, self.clock, ServerInfo(server_id=self.server_id, node=name)
+        )
         self.pipes: list[Pipe] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self.main = asyncio.create_task(self.plane.run())
@@ -175,7 +178,9 @@ class World:
 
     async def service(self, name: str, scale: int = 1, *, image: str = "docker:nginx", **more) -> int:  # type: ignore[no-untyped-def]
         config = more.pop("launch_config", None) or LaunchConfig(image_uuid=image, **more.pop("config", {}))
-        record = Service(account_id=self.environment, stack_id=self.stack, name=name, scale=scale, launch_config=config, **more)
+        record = Service(
+            account_id=self.environment, stack_id=self.stack, name=name, scale=scale, launch_config=config, **more
+        )
         return (await self.api.write(lambda tx: tx.insert(record))).id
 
     async def change(self, kind, number: int, **changes) -> None:  # type: ignore[no-untyped-def]
@@ -221,8 +226,13 @@ class World:
 
     async def picture(self) -> str:
         services = await self.store.read(lambda tx: tx.find(Service, ALIVE))
-        lines = [f"{s.name}: scale {s.scale} current {s.current_scale} {s.desired} {s.data} | {s.because}" for s in services]
-        lines += [f"{h.name}: {h.connection} {h.session_server} {h.desired} {h.assign_seq}/{h.applied_seq}" for h in (await self.hosts()).values()]
+        lines = [
+            f"{s.name}: scale {s.scale} current {s.current_scale} {s.desired} {s.data} | {s.because}" for s in services
+        ]
+        lines += [
+            f"{h.name}: {h.connection} {h.session_server} {h.desired} {h.assign_seq}/{h.applied_seq}"
+            for h in (await self.hosts()).values()
+        ]
         lines += [
             f"{i.name} on {i.host_id} {i.desired}/{i.observed} {i.assign_seq}/{i.applied_seq} rev {i.revision} | {i.because}"
             for i in await self.instances(going=True)

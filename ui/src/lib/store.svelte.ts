@@ -84,6 +84,8 @@ class Store {
 
   private socket: WebSocket | null = null;
   private seq: number | null = null;
+  private lastPing: number | null = null;
+  private opened: () => void = () => undefined;
   private tries = 0;
   private watchdog: ReturnType<typeof setTimeout> | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -116,13 +118,22 @@ class Store {
       setProject(wanted.id);
       const rows = await all<Schema>("schemas");
       this.schemas = Object.fromEntries(rows.map((row) => [row.id, row]));
-      this.connect();
+      // First listen, then read: what changes between the two is then not missed.
+      await this.listening();
       await this.refetch();
       this.loaded = true;
     } catch (error) {
       this.failure = error;
       this.started = false;
     }
+  }
+
+  private listening(): Promise<void> {
+    return new Promise((done) => {
+      this.opened = done;
+      setTimeout(done, 2500);
+      this.connect();
+    });
   }
 
   async retry(): Promise<void> {
@@ -198,7 +209,6 @@ class Store {
     const resume = this.seq === null ? "" : `&resume=${this.seq}`;
     const path = `/v1/projects/${this.project}/subscribe?eventNames=resource.change${resume}`;
     const resuming = this.seq !== null;
-    const reconnect = this.tries > 0;
     if (this.connection === "idle") this.connection = "connecting";
     let socket: WebSocket;
     try {
@@ -208,6 +218,7 @@ class Store {
       return;
     }
     this.socket = socket;
+    this.lastPing = null;
     this.feed(socket);
     socket.onopen = () => {
       if (generation !== this.generation || socket !== this.socket) return;
@@ -217,7 +228,8 @@ class Store {
       this.connection = "live";
       this.since = Date.now();
       // Without a number to resume from, what happened meanwhile is unknown.
-      if (reconnect && !resuming) void this.refetch().catch(() => socket.close());
+      if (this.loaded && !resuming) void this.refetch().catch(() => socket.close());
+      this.opened();
     };
     socket.onmessage = (event) => {
       if (socket !== this.socket) return;
@@ -271,8 +283,20 @@ class Store {
   };
 
   private receive(frame: Frame): void {
-    if (typeof frame.seq === "number") this.seq = frame.seq;
+    if (frame.name === "ping") {
+      // A ping may overtake changes that are still on their way, but not those of five seconds ago.
+      const safe = this.lastPing ?? (this.seq === null ? (frame.seq ?? null) : null);
+      if (safe !== null) this.seq = Math.max(this.seq ?? 0, safe);
+      this.lastPing = frame.seq ?? this.lastPing;
+      return;
+    }
+    if (typeof frame.seq === "number") this.seq = Math.max(this.seq ?? 0, frame.seq);
+    if (frame.name === "logout") {
+      void get("/v1/projects").catch(() => undefined);
+      return;
+    }
     if (frame.name === "resync") {
+      this.seq = this.lastPing;
       void this.refetch().catch(() => this.socket?.close());
       return;
     }

@@ -42,6 +42,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     client_ip: str = ""
     query: tuple[tuple[str, str], ...] = ()
     request_id: str = ""
+    leading: str = ""
+    """The node that leads, where a handler wants to show it."""
     hashed: str = ""
     """Hash of the password in the body, made before the unit of work because it is slow on purpose."""
 

@@ -137,6 +137,8 @@ class Edge:
         kind = handlers.type_of(ctx, head)
         if kind.id == "account" and body.get("password"):
             ctx = await self._hashed(ctx, str(body["password"]))
+        if kind.id == "clusterNode":
+            ctx = msgspec.structs.replace(ctx, leading=await self._api.leading_node())
         return await self._rows(ctx, method, kind, parts, body)
 
     async def _rows(

@@ -30,10 +30,11 @@ from remuda.core.model import Record
 from remuda.ports.cluster import Cluster
 from remuda.ports.keyring import Keyring
 from remuda.ports.leases import Leases
-from remuda.ports.store import Store, Tx
+from remuda.ports.store import Conflict, Store, Tx
 from remuda.schema.fields import ResourceType
 
 T = TypeVar("T")
+CONFLICT_RETRIES = 5
 log = structlog.get_logger()
 
 QUORUM_PATIENCE = 0.8
@@ -73,11 +74,9 @@ class Api:
         """What may be done with rows of this type."""
         return self._behaviours[kind.id]
 
-    @property
-    def leading_node(self) -> str:
+    async def leading_node(self) -> str:
         """The node whose server holds the first share of the controllers' work, as far as this server knows."""
-        holder = self.leases.holders().get(LEADING_LEASE, "")
-        member = self.leases.members().get(holder)
+        member = self.leases.members().get(await self.leases.holder(LEADING_LEASE))
         return member.node if member else ""
 
     async def read(self, unit: Callable[[Tx], T]) -> T:
@@ -94,6 +93,11 @@ class Api:
                 503, "NoQuorum", f"The control plane has no quorum and takes no changes. {self.leases.reason} "
                 "Running containers are not affected; reading works.",
             )  # fmt: skip
+        for _ in range(CONFLICT_RETRIES):
+            try:
+                return await self.store.write(unit)
+            except Conflict:  # a controller changed the row between our read and our write: the unit reads it again
+                continue
         return await self.store.write(unit)
 
     async def note(self, ctx: Context, event: str, kind: ResourceType, record: Record, body: dict[str, Any]) -> None:

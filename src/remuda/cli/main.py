@@ -1,8 +1,4 @@
-"""Entry point of the ``remuda`` program: the CLI, and the doors to the installation's own processes.
-
-``remuda server|agent|ha-node|admin`` are handed over before anything of the CLI is imported, and the other way round: the
-CLI must start fast and a server needs no tables.
-"""
+"""The CLI as a function: words in, exit code out."""
 
 from __future__ import annotations
 
@@ -10,32 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-
-PARTS = ("server", "agent", "ha-node", "admin")
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run and exit."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    sys.exit(_part(words[0], words[1:]) if words and words[0] in PARTS else run(words))
-
-
-def _part(name: str, argv: list[str]) -> int | None:
-    if name == "server":
-        from remuda.run import server
-
-        return server.main(argv)
-    if name == "agent":
-        from remuda.run import agent
-
-        return agent.main(argv)
-    if name == "ha-node":
-        from remuda.run import ha
-
-        return ha.main(argv)
-    from remuda.run import admin
-
-    return admin.main(argv)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -92,7 +62,3 @@ def _usage(error: Exception) -> str:
 
 def _bug(error: Exception) -> str:
     return f"this is a mistake in remuda itself: {type(error).__name__}: {error}; run again with REMUDA_DEBUG=1 and report it"
-
-
-if __name__ == "__main__":
-    main()

@@ -47,8 +47,8 @@ class Leases(Protocol):
     def on_members(self, hook: Callable[[dict[str, ServerInfo]], None]) -> None:
         """Call ``hook`` in the event loop at every change of membership."""
 
-    def holders(self) -> dict[str, str]:
-        """Who holds which lease (name -> ``server_id``), as last seen; for display only, never for a decision."""
+    async def holder(self, name: str) -> str:
+        """The ``server_id`` of who holds a lease; empty when nobody does or it cannot be found out now. Display only."""
 
     @property
     def quorum(self) -> bool:

@@ -7,6 +7,7 @@ looked at every few seconds and the adapters follow, so the server is not restar
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,9 @@ LOOK_SECONDS = 2.0
 
 
 class Peers(msgspec.Struct, frozen=True):
-    """``zookeeper``: ``host:port`` of each member. ``redis``: URLs, this node's own first."""
+    """``zookeeper``: ``host:port,...``. ``redis``: URLs, this node's own first."""
 
-    zookeeper: tuple[str, ...] = ()
+    zookeeper: str = ""
     redis: tuple[str, ...] = ()
 
 
@@ -50,16 +51,16 @@ class PeerList:
             return None
         if not settings.redis:
             raise SettingsError("REMUDA_ZOOKEEPER is set but REMUDA_REDIS is not: a cluster needs both")
-        return cls(settings, Peers(tuple(h for h in settings.zookeeper.split(",") if h), settings.redis))
+        return cls(settings, Peers(settings.zookeeper, settings.redis))
 
-    async def leases(self) -> Leases:
-        """Leases and membership through ZooKeeper."""
+    async def leases(self, floor: Callable[[], Awaitable[int]]) -> Leases:
+        """Leases and membership through ZooKeeper. ``floor`` gives the highest fence the store has seen."""
+        from remuda.adapters.zookeeper.bridge import Tls
         from remuda.adapters.zookeeper.leases import ZookeeperLeases
 
         told = self._settings
-        self._leases = await ZookeeperLeases.connect(
-            ",".join(self._peers.zookeeper), ca=told.tls_ca, cert=told.tls_cert, key=told.tls_key
-        )
+        tls = Tls(told.tls_ca, told.tls_cert, told.tls_key) if told.tls_ca else None
+        self._leases = ZookeeperLeases(self._peers.zookeeper, tls=tls, floor=floor)
         return self._leases
 
     async def bus(self) -> Bus:
@@ -86,7 +87,7 @@ class PeerList:
             log.info("the management nodes changed", zookeeper=peers.zookeeper)
             self._peers = peers
             if self._leases is not None:
-                self._leases.set_hosts(",".join(peers.zookeeper))
+                self._leases.follow(peers.zookeeper)
             if self._bus is not None:
                 self._bus.follow(list(peers.redis))
         await asyncio.Event().wait()

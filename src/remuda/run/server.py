@@ -175,7 +175,7 @@ async def _coordination(settings: ServerSettings, store: SqlStore) -> tuple[Leas
         cluster = MemoryCluster(SystemClock())
         cluster.raise_floor(await store.highest_fence())
         return cluster.leases(), MemoryBus(), None
-    leases = await peers.leases()
+    leases = await peers.leases(store.highest_fence)
     return leases, await peers.bus(), peers
 
 
@@ -214,7 +214,7 @@ async def serve(settings: ServerSettings) -> int:
             setup_file=settings.data / "setup-secret",
         )
         await api.settle()
-        await _run(settings, api, plane, leases, info, peers)
+        await _run(settings, api, plane, peers)
     return 0
 
 
@@ -238,9 +238,7 @@ def _setting_values(settings: ServerSettings) -> SettingValues:
     )
 
 
-async def _run(
-    settings: ServerSettings, api: Api, plane: ControlPlane, leases: Leases, info: ServerInfo, peers: PeerList | None
-) -> None:
+async def _run(settings: ServerSettings, api: Api, plane: ControlPlane, peers: PeerList | None) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             application(api),
@@ -263,7 +261,6 @@ async def _run(
     tasks = [
         asyncio.create_task(_kept_up("control plane", plane.run)),
         asyncio.create_task(_kept_up("api", api.run)),
-        asyncio.create_task(leases.join(info)),
     ]
     if peers is not None:
         tasks.append(asyncio.create_task(_kept_up("peers", peers.watch)))

@@ -129,6 +129,12 @@ class MemoryCluster:
             queue.remove(candidate)
         self._tell()
 
+    def holder(self, name: str) -> str:
+        """Who holds a lease now."""
+        queue = self._queues.get(name)
+        info = queue[0].leases.info if queue and queue[0].grant is not None else None
+        return info.server_id if info else ""
+
     def prune(self, leases: MemoryLeases, keep: list[_Candidate]) -> None:
         """Take out those candidates of a server that it gave up while it was cut off."""
         for queue in self._queues.values():
@@ -198,6 +204,10 @@ class MemoryLeases:
     def members(self) -> dict[str, ServerInfo]:
         """The servers that live; the last known ones while cut off."""
         return dict(self._members)
+
+    async def holder(self, name: str) -> str:
+        """The ``server_id`` of who holds a lease."""
+        return self._cluster.holder(name)
 
     def on_members(self, hook: Callable[[dict[str, ServerInfo]], None]) -> None:
         """Call ``hook`` in the event loop at every change of membership."""

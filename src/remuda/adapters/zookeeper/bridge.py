@@ -115,6 +115,12 @@ class Bridge:
         client.start_async()
         return client
 
+    def follow(self, hosts: str) -> None:
+        """Use these addresses from the next connection on."""
+        self._hosts = hosts
+        if self._client is not None:
+            self._client.set_hosts(hosts)
+
     def post(self, function: Callable[..., None], *args: Any) -> None:
         """Run ``function`` in the loop; for kazoo's threads."""
         try:

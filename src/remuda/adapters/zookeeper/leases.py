@@ -75,6 +75,7 @@ class ZookeeperLeases:
         self._quorum_hooks: list[Callable[[bool], None]] = []
         self._member_hooks: list[Callable[[dict[str, ServerInfo]], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._server = ""
         self._closed = False
         self._ever = False
         self._bridge = Bridge(hosts, tls, self._on_state)
@@ -188,12 +189,25 @@ class ZookeeperLeases:
             self._spawn(self._sweep(folder, mark))
             raise
 
+    async def holder(self, name: str) -> str:
+        """The ``server_id`` of who holds a lease, for display."""
+        folder = f"{self._root}/leases/{quote(name, safe='')}"
+        try:
+            for node in _in_order(await self._bridge.call("get_children", folder))[:1]:
+                data, _ = await self._bridge.call("get", f"{folder}/{node}")
+                return str(data.decode())
+        except (*TRANSIENT, KazooException):
+            return ""
+        return ""
+
     async def _try(self, name: str, folder: str, mark: str) -> ZookeeperGrant | None:
         """One look: a grant if we are first; otherwise return when it is time to look again."""
         epoch, session = self._bridge.epoch, self._bridge.session
         node, stat, before = await self._place(folder, mark, session)
         if node is None:
-            await self._bridge.call("create", f"{folder}/{mark}-", b"", ephemeral=True, sequence=True, makepath=True)
+            await self._bridge.call(
+                "create", f"{folder}/{mark}-", self._server.encode(), ephemeral=True, sequence=True, makepath=True
+            )
             return None
         if before is not None:
             await self._wait_for(f"{folder}/{before}")
@@ -269,7 +283,13 @@ class ZookeeperLeases:
 
     async def join(self, info: ServerInfo) -> None:
         """Be a member from now on, through any number of lost and won sessions."""
+        self._server = info.server_id
         await self._membership.join(info)
+
+    def follow(self, hosts: str) -> None:
+        """Connect to these from now on; the connection that stands is kept."""
+        self._hosts = hosts
+        self._bridge.follow(hosts)
 
     def members(self) -> dict[str, ServerInfo]:
         """The servers that live; the last known ones while there is no quorum."""

@@ -30,7 +30,7 @@ class ClusterNodes(Behaviour):
 
     def extra(self, tx: Tx, ctx: Context, records: Sequence[Any]) -> Extra:
         living = {m.node for m in ctx.api.leases.members().values()}
-        return {r.id: {"live": r.uuid in living, "leader": r.uuid == ctx.api.leading_node} for r in records}
+        return {r.id: {"live": r.uuid in living, "leader": r.uuid == ctx.leading} for r in records}
 
 
 def newest(tx: Tx) -> HaGeneration | None:
@@ -61,7 +61,12 @@ async def show(ctx: Context) -> dict[str, Any]:
         "dbSize": None,
         "database": {"ok": ready, "checks": checks},
         "generation": _told(generation),
-        "quorum": {"ok": api.leases.quorum, "reason": api.leases.reason, "servers": len(api.leases.members())},
+        "quorum": {
+            "ok": api.leases.quorum,
+            "reason": api.leases.reason,
+            "servers": len(api.leases.members()),
+            "leader": await api.leading_node(),
+        },
     }
 
 

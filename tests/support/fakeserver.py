@@ -22,8 +22,8 @@ TOKEN = "token-1"
 class FakeServer:
     """``start()`` gives the registration URL. ``assignments`` is the truth; ``assign()`` changes and sends it."""
 
-    def __init__(self, *, heartbeat: float = 0.2, silence: float = 1.0) -> None:
-        self.heartbeat, self.silence = heartbeat, silence
+    def __init__(self, *, heartbeat: float = 0.2, silence: float = 1.0, host: str = "localhost") -> None:
+        self.heartbeat, self.silence, self.host = heartbeat, silence, host
         self.assignments: dict[str, Assignment] = {}
         self.seq = 0
         self.keys: dict[str, str] = {}
@@ -53,11 +53,22 @@ class FakeServer:
         app.router.add_get("/v1/agentsession", self._session)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=tls, reuse_address=True)
+        site = web.TCPSite(
+            self._runner,
+            "127.0.0.1" if self.host == "localhost" else self.host,
+            self.port,
+            ssl_context=tls,
+            reuse_address=True,
+        )
         await site.start()
         self.scheme = "https" if tls else "http"
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-        return f"{self.scheme}://localhost:{self.port}/v1/scripts/{TOKEN}"
+        return self.url
+
+    @property
+    def url(self) -> str:
+        """The registration URL."""
+        return f"{self.scheme}://{self.host}:{self.port}/v1/scripts/{TOKEN}"
 
     async def stop(self) -> None:
         """Gone; sockets are cut."""
@@ -123,7 +134,7 @@ class FakeServer:
         lines = {
             "CATTLE_REGISTRATION_ACCESS_KEY": "registrationToken",
             "CATTLE_REGISTRATION_SECRET_KEY": TOKEN,
-            "CATTLE_URL": f"{self.scheme}://localhost:{self.port}/v1",
+            "CATTLE_URL": f"{self.scheme}://{self.host}:{self.port}/v1",
             "DETECTED_CATTLE_AGENT_IP": "10.1.2.3",
         }
         return web.Response(text="#!/bin/sh\n" + "".join(f'export {key}="{value}"\n' for key, value in lines.items()))
@@ -162,9 +173,12 @@ class FakeServer:
         self._sockets.add(socket)
         beating = asyncio.create_task(self._beat(socket))
         try:
-            async for frame in socket:
+            while not socket.closed:
+                frame = await socket.receive(timeout=self.silence)
                 if frame.type == WSMsgType.TEXT:
                     await self._heard(socket, wire.decode_from_agent(frame.data))
+        except TimeoutError:
+            request.transport.abort()  # type: ignore[union-attr]
         finally:
             beating.cancel()
             self._sockets.discard(socket)

@@ -70,6 +70,7 @@ def sibling(document: Document, arguments: Sequence[str]) -> Document:
     environment = [entry for entry in config.get("Env") or () if entry.upper().startswith(_OWN_ENVIRONMENT)]
     wish: dict[str, Any] = {
         "Image": str(document.get("Image", "")),
+        "Entrypoint": config.get("Entrypoint"),
         "Cmd": list(arguments),
         "Env": environment,
         "Labels": {CONTAINER_SYSTEM: "true"},

@@ -82,4 +82,6 @@ def rm(name: str, /, *, force: Annotated[bool, Parameter(name=["--force", "-f"],
     found = choose_project(_all(), name)
     confirm(f"Remove the environment {found['name']} ({found['id']}) for good?", force)
     session.api.request("DELETE", f"/v1/projects/{found['id']}")
+    if session.file.get("environment") in (found["id"], found["name"]):
+        config.write_file(session.path, {**session.file, "environment": ""})
     session.output.say(f"{found['name']} is being removed")

@@ -7,12 +7,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
+from tests.contracts.conftest import eventually
+from tests.support.services import Redis, free_port, redis
 
 from remuda.adapters.memory import MemoryHub
 from remuda.adapters.redis import RedisBus
 from remuda.ports.bus import Bus
-from tests.contracts.conftest import eventually
-from tests.support.services import Redis, free_port, redis
 
 Opener = Callable[[], Awaitable[Bus]]
 
@@ -145,7 +145,7 @@ async def test_a_killed_redis_makes_the_bus_unhealthy_and_comes_back_by_itself()
                 await eventually(lambda: not one.healthy)
                 start = time.monotonic()
                 await two.publish("x", b"lost")
-                assert time.monotonic() - start < 1.2
+                assert time.monotonic() - start < 2.5
                 await one.publish("x", b"own redis")
                 assert await take(messages, 1) == [("x", b"own redis")]
                 await asyncio.to_thread(peers.restart)
@@ -167,7 +167,7 @@ async def test_a_frozen_redis_is_noticed_and_publishing_never_takes_longer_than_
             server.program.pause()
             start = time.monotonic()
             await bus.publish("x", b"1")
-            assert time.monotonic() - start < 1.3
+            assert time.monotonic() - start < 2.5
             assert not bus.healthy
             server.program.resume()
             await bus.publish("x", b"2")
@@ -183,8 +183,8 @@ async def test_a_frozen_redis_is_noticed_and_publishing_never_takes_longer_than_
 async def test_a_bus_without_any_redis_publishes_into_the_void() -> None:
     bus = RedisBus([f"redis://:secret@127.0.0.1:{free_port()}"])
     try:
-        await asyncio.wait_for(bus.publish("x", b"1"), 1.5)
-        async with asyncio.timeout(3), bus.subscribe("x"):
+        await asyncio.wait_for(bus.publish("x", b"1"), 4)
+        async with asyncio.timeout(10), bus.subscribe("x"):
             assert not bus.healthy
     finally:
         await asyncio.wait_for(bus.close(), 5)

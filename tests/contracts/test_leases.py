@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.contracts.conftest import eventually
+from tests.support.services import ZooKeeper, zookeeper
 
 from remuda.adapters.memory import MemoryCluster
 from remuda.adapters.zookeeper import Tls, ZookeeperLeases
 from remuda.ports.leases import LeaseGrant, Leases, ServerInfo
-from tests.contracts.conftest import eventually
-from tests.support.services import ZooKeeper, zookeeper
 
 Opener = Callable[[], Awaitable[Leases]]
 

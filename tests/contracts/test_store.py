@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -296,10 +297,8 @@ async def test_the_numbers_of_many_writers_have_no_gaps_and_no_reader_misses_one
 
     async def writer(store: SqlStore, start: int) -> None:
         for n in range(start, start + 25):
-            try:
+            with contextlib.suppress(KeyError, Conflict):
                 await store.write(lambda tx, n=n: unit(tx, n))
-            except (KeyError, Conflict):
-                pass
 
     async def reader() -> None:
         after = 1
@@ -328,10 +327,14 @@ async def test_a_read_sees_one_moment(open_store: Opener) -> None:
     stop = asyncio.Event()
 
     async def writer() -> None:
-        x, y, n = a, b, 0
+        pair, n = (a, b), 0
+
+        def unit(tx: Tx) -> tuple[Host, Host]:
+            return tx.update(pair[0], name=str(n)), tx.update(pair[1], name=str(n))
+
         while not stop.is_set():
             n += 1
-            x, y = await store.write(lambda tx: (tx.update(x, name=str(n)), tx.update(y, name=str(n))))
+            pair = await store.write(unit)
             await asyncio.sleep(0)
 
     writing = asyncio.create_task(writer())

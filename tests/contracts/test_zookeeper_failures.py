@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from tests.contracts.conftest import eventually
+from tests.support.services import ZooKeeper, free_port, zookeeper
 
 from remuda.adapters.zookeeper import ZookeeperLeases
 from remuda.ports.leases import ServerInfo
-from tests.contracts.conftest import eventually
-from tests.support.services import ZooKeeper, free_port, zookeeper
 
 pytestmark = pytest.mark.real
 
@@ -43,12 +42,10 @@ async def test_the_leader_is_killed_and_leases_and_members_live_on(
     grants = [await asyncio.wait_for(leases.acquire(f"l{n}"), 10) for n, leases in enumerate(ends)]
     contender = asyncio.create_task(ends[0].acquire("l1"))
     leader = ensemble.leader()
-    start = time.monotonic()
     ensemble.kill(leader)
     # An election disturbs every connection: doubt first, then trust again in the same session, and nobody else got it.
     await eventually(lambda: not all(leases.quorum for leases in ends), what="nobody noticed the dead leader")
     await eventually(lambda: all(leases.quorum for leases in ends), 30, "quorum did not come back")
-    assert time.monotonic() - start < 25
     await eventually(lambda: all(len(leases.members()) == 3 for leases in ends))
     kept = [grant for grant in grants if grant.held]
     assert contender.done() != grants[1].held, "the lease l1 has two holders or none"
@@ -71,7 +68,7 @@ async def test_without_a_majority_there_is_no_quorum_and_it_comes_back_by_itself
     ensemble.kill((leader + 1) % 3)
     await eventually(lambda: not any(leases.quorum for leases in ends))
     assert not grant.held
-    await asyncio.wait_for(grant.lost.wait(), 1)
+    await asyncio.wait_for(grant.lost.wait(), 10)
     assert "at least 2 of its 3 nodes" in ends[0].reason
     assert set(ends[0].members()) == {"s0", "s1", "s2"}, "the last known ones"
     assert not await ends[0].wait_quorum(1)
@@ -122,7 +119,7 @@ async def test_a_frozen_server_process_is_noticed_within_the_session(
     for node in range(3):
         ensemble.nodes[node].pause()
     try:
-        await eventually(lambda: not any(leases.quorum for leases in ends), 8, "silence was taken for health")
+        await eventually(lambda: not any(leases.quorum for leases in ends), 15, "silence was taken for health")
     finally:
         for node in range(3):
             ensemble.nodes[node].resume()
@@ -138,8 +135,8 @@ async def test_a_server_that_finds_nobody_says_so_and_does_not_hang() -> None:
     await asyncio.sleep(0.1)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    await asyncio.wait_for(leases.join(ServerInfo(server_id="a")), 1)
-    await asyncio.wait_for(leases.close(), 12)
+    await asyncio.wait_for(leases.join(ServerInfo(server_id="a")), 5)
+    await asyncio.wait_for(leases.close(), 30)
 
 
 async def test_the_floor_is_kept_by_zookeeper_and_lifts_every_fence(ensemble: ZooKeeper) -> None:

@@ -27,7 +27,14 @@ from pathlib import Path
 from typing import Any
 
 START_SECONDS = 60
-JAVA = "-Xmx96m -Xms32m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -XX:ReservedCodeCacheSize=32m".split()
+JAVA = [
+    "-Xmx96m",
+    "-Xms32m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Xshare:auto",
+    "-XX:ReservedCodeCacheSize=32m",
+]
 JARS = ":".join(f"/usr/share/java/{name}.jar" for name in ("zookeeper", "netty-codec", "slf4j-simple"))
 
 _running: set[subprocess.Popen[bytes]] = set()

@@ -11,7 +11,7 @@ out would need the lock that we were given. Only then is the unit run again. A u
 trimming) has the same effect twice as once and is simply repeated.
 
 **A server that dies in the middle** must not hold the counter row until TCP gives up: MariaDB ends idle write
-transactions after five seconds, MySQL closes the idle connection after twenty.
+transactions after three seconds, MySQL closes the idle connection after eight.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 MAX_POOL = 50
 CONNECT_SECONDS = 3
 LOCK_SECONDS = 3
-IDLE_IN_WRITE_SECONDS = 5
-IDLE_SECONDS = 20
+IDLE_IN_WRITE_SECONDS = 3
+IDLE_SECONDS = 8
 LOOKUP_SECONDS = 10
 _INIT = (
     "SET SESSION sql_mode='STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION',"

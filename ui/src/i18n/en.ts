@@ -39,7 +39,7 @@ export const en = {
   "state.activating": "Activating", "state.deactivating": "Stopping", "state.updating-active": "Updating", "state.updating-inactive": "Updating", "state.degraded": "Degraded",
   "state.error": "Error", "state.unhealthy": "Unhealthy", "state.healthy": "Healthy", "state.reconnecting": "Reconnecting", "state.disconnected": "Disconnected",
   "state.registering": "Registering", "state.requested": "Requested", "state.unknown": "Unknown", "state.waiting": "Waiting", "state.lost": "Lost", "state.joining": "Joining",
-  "state.ok": "OK", "state.up": "Up", "state.down": "Down", "state.failed": "Failed", "state.spare": "Spare", "state.ready": "Ready", "state.disabled": "Off",
+  "state.blocked": "Blocked", "state.ok": "OK", "state.up": "Up", "state.down": "Down", "state.failed": "Failed", "state.spare": "Spare", "state.ready": "Ready", "state.disabled": "Off",
   "state.leader": "Leader", "state.follower": "Follower", "state.standalone": "Standalone", "state.warning": "Warning", "state.initializing": "Initializing", "state.absent": "Absent",
   "tone.bad": "In error", "tone.busy": "In transition", "tone.good": "Running", "tone.idle": "Stopped", "tone.warn": "Warning",
   "kind.host": "host", "kind.stack": "stack", "kind.service": "service", "kind.container": "container",
@@ -51,7 +51,7 @@ export const en = {
   "fact.hostname": "Hostname", "fact.system": "System", "fact.kernel": "Kernel", "fact.processor": "Processor", "fact.agent": "Agent", "fact.labels": "Labels", "labels.none": "None",
   "filter.hosts": "Filter hosts", "filter.stacks": "Filter stacks", "filter.containers": "Filter by name, image, host, IP", "filter.state": "Filter by state", "filter.all": "All",
   "filter.none": "Nothing matches “{filter}”", "filter.system": "Show system", "table.more": "Show {n} more of {of}",
-  "history.none": "Nothing has happened yet.",
+  "history.times": "{n} times", "history.none": "Nothing has happened yet.",
 
   "setup.title": "Welcome to Remuda", "setup.sub": "Create the administrator of this installation.", "setup.secret": "Setup secret",
   "setup.where": "Where do I find the setup secret?", "setup.where.log": "The server printed it when it started for the first time:",

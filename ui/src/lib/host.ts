@@ -22,13 +22,33 @@ export function memory(host: Resource): Usage {
   return { value: (used / info.memTotal) * 100, text: `${mib(used)} / ${mib(info.memTotal)}` };
 }
 
+export interface Mount {
+  path: string;
+  total: number;
+  used: number;
+}
+
+/** The disks; two paths on one disk count once. */
+export function mounts(host: Resource): Mount[] {
+  const all = (host.info?.diskInfo?.mountPoints ?? {}) as Record<string, { total: number; used: number }>;
+  const seen = new Set<string>();
+  const out: Mount[] = [];
+  for (const [path, mount] of Object.entries(all)) {
+    const same = `${Math.round(mount.total / 16)}`;
+    if (!mount.total || seen.has(same)) continue;
+    seen.add(same);
+    out.push({ path, total: mount.total, used: mount.used });
+  }
+  return out;
+}
+
+export const docker = (host: Resource): string =>
+  String(host.info?.osInfo?.dockerVersion ?? "").replace(/^Docker version /, "").replace(/, build.*$/, "");
+
 export function disk(host: Resource): Usage {
-  const mounts = host.info?.diskInfo?.mountPoints as Record<string, { total: number; used: number; free?: number }> | undefined;
-  if (!mounts) return NONE;
   // The disk that matters first is the fullest one.
   let worst: Usage = NONE;
-  for (const mount of Object.values(mounts)) {
-    if (!mount?.total) continue;
+  for (const mount of mounts(host)) {
     const value = (mount.used / mount.total) * 100;
     if (worst.value == null || value > worst.value) worst = { value, text: `${mib(mount.used)} / ${mib(mount.total)}` };
   }

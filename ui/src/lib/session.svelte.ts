@@ -4,6 +4,13 @@ import { store } from "./store.svelte";
 
 export type Phase = "loading" | "unreachable" | "setup" | "login" | "in";
 
+/** The person in an answer of /v1/token: an identity, or only a name. */
+function identity(token: Resource | undefined): Resource | null {
+  if (token?.userIdentity) return token.userIdentity as Resource;
+  if (!token?.user) return null;
+  return typeof token.user === "string" ? { id: token.user, type: "identity", name: token.user } : (token.user as Resource);
+}
+
 class Session {
   phase = $state<Phase>("loading");
   user = $state<Resource | null>(null);
@@ -39,14 +46,14 @@ class Session {
     // The endpoint may answer as one object or as a collection of one.
     const token = (Array.isArray(answer.data) ? answer.data[0] : answer) as Resource | undefined;
     this.security = token?.security !== false;
-    this.user = (token?.user ?? token?.userIdentity ?? null) as Resource | null;
+    this.user = identity(token);
     if (this.user || !this.security) this.enter();
     else this.phase = "login";
   }
 
   async login(username: string, password: string): Promise<void> {
     const token = await post<Resource>("/v1/token", { code: `${username}:${password}` });
-    this.user = (token.userIdentity ?? token.user ?? { id: "", type: "identity", name: username }) as Resource;
+    this.user = identity(token) ?? { id: "", type: "identity", name: username };
     this.expired = false;
     this.enter();
   }

@@ -1,15 +1,15 @@
 /** A stack's state as its services make it: the worst one names it. */
 import type { Resource } from "./api";
-import { tone } from "./states";
+import { reason, tone } from "./states";
 
 export function stackView(stack: Resource, services: Resource[]): Resource {
   if (stack.transitioning === "yes" || stack.transitioning === "error" || !services.length) return stack;
   const tones = services.map(tone);
   const worst = services[tones.indexOf("bad")];
-  if (worst) return { ...stack, state: "degraded", transitioning: "error", transitioningMessage: `${worst.name}: ${worst.because || worst.transitioningMessage || ""}` };
+  if (worst) return { ...stack, state: "degraded", transitioning: "error", transitioningMessage: `${worst.name}: ${reason(worst)}` };
   if (tones.includes("busy") || tones.includes("warn")) {
     const busy = services[Math.max(tones.indexOf("busy"), tones.indexOf("warn"))];
-    return { ...stack, state: "activating", transitioning: "yes", transitioningMessage: `${busy?.name}: ${busy?.because || busy?.transitioningMessage || ""}` };
+    return { ...stack, state: "activating", transitioning: "yes", transitioningMessage: `${busy?.name}: ${reason(busy)}` };
   }
   if (tones.every((value) => value === "idle")) return { ...stack, state: "inactive" };
   return { ...stack, state: "active" };

@@ -28,6 +28,21 @@ export function tone(resource: Partial<Resource>): Tone {
 export const toneOf = (state: string): Tone => TONES[state] ?? "idle";
 export const toneIcon = (value: Tone): IconName => ICONS[value];
 
+const ON_THE_WAY = new Set(["activating", "creating", "starting", "updating-active", "updating-inactive", "restarting"]);
+
+/** The word to show: a thing that cannot go on is not "activating". */
+export function stateWord(row: Resource): string {
+  const state = row.state ?? "unknown";
+  if (row.transitioning === "error" && ON_THE_WAY.has(state)) return "blocked";
+  if (tone(row) === "bad" && row.healthState === "unhealthy" && row.transitioning !== "error") return "unhealthy";
+  return state;
+}
+
+/** One sentence: what it waits for or why it is not well. */
+export function reason(row: Resource | undefined): string {
+  return String((row?.transitioning !== "no" && row?.transitioningMessage) || row?.because || row?.transitioningMessage || "");
+}
+
 const ORDER: Tone[] = ["bad", "warn", "busy", "good", "idle"];
 export const rank = (value: Tone): number => ORDER.indexOf(value);
 

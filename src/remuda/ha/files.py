@@ -111,7 +111,7 @@ class Files:
         ordered = sorted(voters, key=lambda voter: (voter.node != mine, voter.id))
         nodes = sorted(redis, key=lambda peer: (peer.uuid != mine, peer.uuid))
         urls = [self._redis_url(peer.address) for peer in nodes]
-        document = {"zookeeper": client_hosts(ordered, self.generation.ports), "redis": urls}
+        document = {"zookeeper": ",".join(client_hosts(ordered, self.generation.ports)), "redis": urls}
         return write(self.peers_file, msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
 
     def _redis_url(self, address: str) -> str:

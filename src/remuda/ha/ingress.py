@@ -67,7 +67,8 @@ def configuration(
 def _global(directory: str) -> list[str]:
     return f"""global
     log stdout format raw local0 notice
-    maxconn 20000
+    maxconn 8000
+    no strict-limits
     hard-stop-after 1h
     stats socket {directory}/admin.sock mode 600 level admin expose-fd listeners
     ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets

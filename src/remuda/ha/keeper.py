@@ -80,6 +80,16 @@ class Keeper:
         await self._engine.start(part.container)
         return ""
 
+    async def _last_words(self, part: Part) -> str:
+        text = b""
+        try:
+            async for _, piece in self._engine.logs(part.container, follow=False, lines=3, timestamps=False):
+                text += piece
+        except EngineError:
+            pass
+        lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
+        return lines[-1][:300] if lines else f"none (docker logs {part.container})"
+
     async def _clear_name(self, part: Part) -> None:
         """Another container under our name would refuse ours its name: it can only be a leftover."""
         for document in await self._engine.containers():

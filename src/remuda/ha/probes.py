@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from typing import Literal
@@ -43,7 +44,7 @@ async def check_redis(port: int, tls: ssl.SSLContext, password: str) -> Health:
     except TimeoutError:
         return Health("down", f"does not answer on port {port} within 2 s")
     except OSError as error:
-        return Health("down", f"port {port}: {error.strerror or error}")
+        return Health("down", zookeeper.connect_problem(port, error))
     if b"+OK" in answer and (b"+PONG" in answer or answer.strip() == b"+OK"):
         return Health("up", "answers")
     return Health("down", "refuses the cluster's password: it was started with another generation")
@@ -84,7 +85,7 @@ async def _get(host: str, port: int, tls: ssl.SSLContext | None) -> tuple[int, s
     except TimeoutError:
         return 0, f"does not answer on port {port} within 3 s"
     except OSError as error:
-        return 0, f"port {port}: {error.strerror or error}"
+        return 0, zookeeper.connect_problem(port, error)
     head, _, body = raw.partition(b"\r\n\r\n")
     words = head.split(None, 2)
     if len(words) < 2 or not words[1].isdigit():
@@ -103,7 +104,7 @@ def port_problem(address: str, port: int) -> str:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((address, port))
     except OSError as error:
-        if error.errno == 98:
+        if error.errno == errno.EADDRINUSE:
             return f"port {port} is taken by another program on this machine; find it with: ss -ltnp 'sport = :{port}'"
         return f"cannot listen on port {port}: {error.strerror}"
     return ""
@@ -118,6 +119,6 @@ async def reachable(address: str, port: int) -> str:
     except TimeoutError:
         return f"no answer from {address}:{port} (a firewall between the nodes?)"
     except OSError as error:
-        if error.errno in (113, 101):
+        if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
             return f"no route to {address}"
     return ""

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from remuda.core.membership import BEAT_EVERY, Claim, Watch, bootstrap, majority, may_stop, plan_slot, readdress
+from remuda.core.membership import BEAT_EVERY, Claim, Stay, Watch, bootstrap, majority, may_stop, plan_slot, readdress
 from remuda.ha import cluster, probes, zookeeper
 from remuda.ha.cluster import Member, View
 from remuda.ha.ensemble import NoQuorum
@@ -31,7 +31,7 @@ from remuda.ha.probes import Health
 from remuda.ha.state import NodeState
 from remuda.ha.wanted import Options, Wanted
 from remuda.ports.engine import Engine, EngineError
-from remuda.ports.store import Duplicate, StoreError
+from remuda.ports.store import Conflict, Duplicate, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class Supervisor:
         self._began = time.monotonic()
         self._wake = asyncio.Event()
         self._answered: dict[str, float] = {}
+        self._hindered: dict[str, str] = {}
         self._seen: dict[str, dict[str, Any]] = {}
         state.facts.update(
             uuid=uuid, size=generation.size, url=generation.url, generation=generation.number,
@@ -142,25 +143,28 @@ class Supervisor:
         me = view.me(self.uuid)
         if me is not None and me.slot is not None and me.slot > self.generation.size:
             await self._store.write(cluster.release(self.uuid))
-        plan = plan_slot(self.uuid, view.nodes, self.generation.size, self._watch, view.lost_after, view.given_up)
-        if isinstance(plan, Claim):
-            evicted = view.me(plan.evict) if plan.evict else None
-            try:
-                won = await self._store.write(cluster.claim(self.uuid, plan, evicted.beat if evicted else None))
-            except StoreError as error:
-                log.info("place %d was not taken: %s", plan.slot, error)
-                won = False
-            if won:
+            view = await self._store.read(cluster.read)
+        for _ in range(self.generation.size + 1):  # several nodes that start at once try for the same place
+            plan = plan_slot(self.uuid, view.nodes, self.generation.size, self._watch, view.lost_after, view.given_up)
+            if isinstance(plan, Stay):
+                break
+            if await self._take(view, plan):
                 log.warning("this node takes place %d: %s", plan.slot, plan.because)
             view = await self._store.read(cluster.read)
         me = view.me(self.uuid)
         self.state.spare = me is not None and me.slot is None
-        if not self.state.spare or not isinstance(plan, Claim):
-            self.state.stage("place", True, plan.because)
+        self.state.stage("place", isinstance(plan, Stay), plan.because)
         for member in view.members:
             if member.slot is None and self._watch.silent(member.uuid) > FORGET_AFTER:
                 await self._store.write(cluster.forget(member.uuid, member.beat))
         return view
+
+    async def _take(self, view: View, plan: Claim) -> bool:
+        evicted = view.me(plan.evict) if plan.evict else None
+        try:
+            return bool(await self._store.write(cluster.claim(self.uuid, plan, evicted.beat if evicted else None)))
+        except (Conflict, Duplicate):
+            return False
 
     async def _agree(self, view: View) -> View:
         """The first ensemble, or all members at new addresses."""
@@ -249,7 +253,10 @@ class Supervisor:
             except EngineError as error:
                 problem = f"Docker refuses: {error}"
             if problem:
+                self._hindered[item.name] = problem
                 self.state.part(item.name, "down", problem)
+            else:
+                self._hindered.pop(item.name, None)
         names = {item.name for item in items}
         if me is not None:  # before the database was seen, nothing is taken down
             await keeper.drop([name for name in PARTS if name not in names], seen)
@@ -289,7 +296,10 @@ class Supervisor:
             SERVER: lambda: probes.check_server(SERVER_PORT),
             INGRESS: lambda: probes.check_ingress(ports.https_port),
         }
-        asked = [name for name in PARTS if self._seen.get(name, {}).get("State") == "running"]
+        running = {name for name, seen in self._seen.items() if seen.get("State") == "running"}
+        asked = [name for name in PARTS if name in running and name not in self._hindered]
+        for name in set(self._answered) - set(asked):
+            del self._answered[name]
         answers = await asyncio.gather(*(questions[name]() for name in asked))
         now = time.monotonic()
         for name, health in zip(asked, answers, strict=True):

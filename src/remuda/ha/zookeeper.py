@@ -8,6 +8,7 @@ it), so both are made once per server number and epoch, and never touched again.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def dynamic_line(voter: Voter, ports: Ports) -> str:
 def static_config(directory: str, tls: str, ports: Ports, *, dynamic: str, listen: str = "") -> str:
     """``zoo.cfg``. ``listen`` binds everything to one address (several servers on one machine); empty: all addresses."""
     lines = [
-        "tickTime=500", "initLimit=20", "syncLimit=4", f"dataDir={directory}/data",
+        "tickTime=500", "initLimit=20", "syncLimit=6", f"dataDir={directory}/data",
         f"dynamicConfigFile={dynamic}", "reconfigEnabled=true", "standaloneEnabled=false",
         f"secureClientPort={ports.zookeeper_client_port}",
         *([f"secureClientPortAddress={listen}"] if listen else []),
@@ -137,6 +138,15 @@ async def ask(host: str, port: int, word: str, tls: ssl.SSLContext, timeout: flo
             writer.transport.abort()
 
 
+def connect_problem(port: int, error: OSError) -> str:
+    """Why a connection did not come about, in words."""
+    if error.errno == errno.ECONNREFUSED:
+        return f"nothing listens on port {port} yet"
+    if isinstance(error, ssl.SSLError):
+        return f"port {port}: no TLS between us ({error.reason})"
+    return f"port {port}: {error.strerror or error}"
+
+
 async def probe(host: str, port: int, tls: ssl.SSLContext) -> ServerState:
     """Its state in one question; never raises for a server that is not there."""
     try:
@@ -144,7 +154,7 @@ async def probe(host: str, port: int, tls: ssl.SSLContext) -> ServerState:
     except TimeoutError:
         return ServerState(False, message=f"does not answer on port {port} within 2 s")
     except OSError as error:
-        return ServerState(False, message=f"port {port}: {error.strerror or error}")
+        return ServerState(False, message=connect_problem(port, error))
     return parse_srvr(text)
 
 

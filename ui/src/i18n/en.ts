@@ -5,7 +5,7 @@ export const en = {
   "nav.hosts": "Hosts", "nav.containers": "Containers", "nav.ops": "Operations", "nav.operations": "Events", "nav.admin": "Admin",
   "nav.ha": "High Availability", "nav.keys": "API keys", "nav.audit": "Audit log", "nav.settings": "Settings",
   "nav.shortcuts": "Keyboard shortcuts", "nav.version": "Version {version}", "nav.logout": "Log out",
-  "theme.auto": "like the system", "theme.light": "light", "theme.dark": "dark", "theme.now": "Theme: {theme}",
+  "theme.auto": "same as the system", "theme.light": "light", "theme.dark": "dark", "theme.now": "Theme: {theme}",
   "security.off": "Access control is off: everybody who reaches this page is an administrator.",
 
   "do.close": "Close", "do.cancel": "Cancel", "do.save": "Save", "do.edit": "Edit", "do.copy": "Copy", "do.copied": "Copied", "do.retry": "Try again",
@@ -114,7 +114,7 @@ export const en = {
 
   "ha.sub": "One, three or five management nodes behind a load balancer, from one script.", "ha.setup": "Set-up", "ha.status": "Status",
   "ha.forbidden": "Only administrators see the cluster.", "ha.unanswered": "The newest question was not answered ({why}). What is shown is older.",
-  "ha.database": "Database", "ha.fix": "How to mend it", "ha.relaunch": "Start this server again with an external database", "ha.notready": "First the database has to be fit for a cluster: see above.",
+  "ha.database": "Database", "ha.fix": "How to mend it", "ha.notready": "First the database has to be fit for a cluster: see above.",
   "ha.cluster": "Cluster", "ha.size": "Cluster size", "ha.size.one": "1 node", "ha.size.n": "{n} nodes", "ha.size.1": "Survives no failure", "ha.size.3": "Any one may fail", "ha.size.5": "Any two may fail",
   "ha.url": "Host Registration URL", "ha.scheme": "Protocol", "ha.url.hint": "The name of your load balancer: hosts, browsers and tools reach the cluster there.",
   "ha.url.needed": "Give the address under which hosts reach the load balancer.", "ha.url.spaces": "An address has no spaces.", "ha.url.user": "Leave out the user and password before the @.", "ha.url.path": "Leave out the path: the cluster must be at the root of its address.", "ha.url.host": "This is neither a host name nor an IP address.",

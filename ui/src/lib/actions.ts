@@ -92,8 +92,8 @@ export function actionsOf(row: Resource, after?: () => void): Action[] {
       break;
     case "environment":
     case "stack":
-      if (can(row, "activateservices")) out.push(simple(row, "activateservices", "play", t("do.startall")));
-      if (can(row, "deactivateservices")) out.push(asked(row, "deactivateservices", "stop", t("do.stopall"), t("ask.stop.stack")));
+      if (can(row, "activateservices") && store.servicesOf(row.id).some((s) => s.state === "inactive" || s.state === "deactivating")) out.push(simple(row, "activateservices", "play", t("do.startall")));
+      if (can(row, "deactivateservices") && store.servicesOf(row.id).some((s) => s.state !== "inactive")) out.push(asked(row, "deactivateservices", "stop", t("do.stopall"), t("ask.stop.stack")));
       if (can(row, "remove")) out.push(removal(row, t("ask.remove.stack"), title(row), after));
       break;
     case "host":

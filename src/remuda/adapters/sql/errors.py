@@ -34,6 +34,8 @@ _RETRY = {
     1180: "the commit collided with another one",
     3572: "the rows were locked by another transaction",
 }
+ROLLED_BACK = frozenset({1205, 1213, 1020})
+"""Errors after which, even at COMMIT, nothing was stored. All others leave that open."""
 _LOST = {
     2002,
     2003,

@@ -109,7 +109,8 @@ class Mysql:
     def __init__(self, target: Target, pool: int, deadline: float) -> None:
         pool = max(2, min(pool, MAX_POOL))
         writers = max(1, pool // 3)
-        shared = {"max_overflow": 0, "pool_timeout": deadline, "pool_use_lifo": True}
+        # Shorter than the deadline: a pool that is merely busy must not look like connections that hang.
+        shared = {"max_overflow": 0, "pool_timeout": deadline * 0.6, "pool_use_lifo": True}
         self.target = target
         self.deadline = deadline
         self._writes = target.engine(pool_size=writers, isolation_level="READ COMMITTED", **shared)
@@ -159,8 +160,8 @@ class Mysql:
             except FenceRace as error:
                 await retry.after(error, self._writes)
             except _FAULTS as error:
-                lost = errors.judge(error)[0] is not Verdict.RETRY
-                if attempt.committing and attempt.newest and lost and await self._was_committed(attempt, clock):
+                unsure = attempt.committing and attempt.newest and errors.code_of(error) not in errors.ROLLED_BACK
+                if unsure and await self._was_committed(attempt, clock):
                     return attempt.result, attempt.newest  # type: ignore[return-value]
                 await retry.after(error, self._writes)
 

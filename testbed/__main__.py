@@ -11,7 +11,7 @@ from pathlib import Path
 
 from testbed import faults
 from testbed.bed import Bed
-from testbed.install import BEGINNING
+from testbed.install import BEGINNING, IMAGES
 from testbed.quiet import load_line
 from testbed.walk import Walk, save_logs
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     print(f"The walk on {socket.gethostname()}; {load_line()}", flush=True)
-    with Bed(5, name=chosen.name, net=chosen.net) as bed:
+    with Bed(5, name=chosen.name, net=chosen.net, images=IMAGES) as bed:
         walk = Walk(bed)
         print(f"ok     {time.monotonic() - began:7.1f} s  bed: five Docker hosts", flush=True)
         steps = [*BEGINNING, *([] if chosen.no_faults else faults.steps(walk, short=chosen.short))]

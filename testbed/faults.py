@@ -176,7 +176,6 @@ def replacement(walk: Walk) -> str:
     bed, dead, new = walk.bed, walk.nodes[-1], walk.spare
     before = user_containers(walk)
     bed.up(new)
-    bed.load("remuda/server", new)
     with walk.writing("replace") as writer:
         bed.kill(dead)
         writer.resumed(time.monotonic(), RESUME_WITHIN)

@@ -22,6 +22,7 @@ from testbed.bed import Bed, X, until
 from testbed.client import ApiError, Client
 from testbed.walk import PARTS, PROJECT, FailedStepError, Walk, must
 
+IMAGES = ("remuda/server:latest", "remuda/agent:latest", "local/busybox:1")
 COMPOSE = """\
 version: '2'
 services:
@@ -34,14 +35,10 @@ services:
 
 # -- E.1: one server against an empty database ---------------------------------------------------------------------------
 def outside_world(walk: Walk) -> str:
-    """Database and load balancer on x, images on the hosts."""
+    """Database and load balancer on x."""
     bed = walk.bed
     outside.start_mariadb(bed)
     outside.start_balancer(bed, [*walk.nodes, walk.spare])
-    bed.load("remuda/server", *walk.nodes)
-    if walk.hosts:
-        bed.load("remuda/agent", *walk.hosts)
-        bed.load("local/busybox:1", *walk.hosts)
     return f"MariaDB and load balancer at {bed.ip(X)}"
 
 
@@ -331,7 +328,7 @@ def execute(walk: Walk, container: dict[str, Any], command: str) -> str:
 
 
 BEGINNING: list[tuple[str, Callable[[Walk], str | None]]] = [
-    ("bed: database, load balancer and images", outside_world),
+    ("bed: database and load balancer", outside_world),
     ("E.1 generating servers against an empty MariaDB", generating_server),
     ("E.2 remuda-ha.sh: checked, generated, downloaded", download_script),
     ("E.3 the script on every node", start_nodes),
@@ -346,7 +343,7 @@ BEGINNING: list[tuple[str, Callable[[Walk], str | None]]] = [
 def cluster(hosts: int = 2, *, nodes: int = 3, name: str = "bed", net: str = "10.77.0") -> Iterator[Walk]:
     """A whole installation (nodes, database, load balancer, hosts with agents), for benchmarks and tests."""
     numbers = list(range(1, nodes + hosts + 1))
-    with Bed(len(numbers), name=name, net=net) as bed:
+    with Bed(len(numbers), name=name, net=net, images=IMAGES) as bed:
         walk = Walk(bed, numbers[:nodes], numbers[nodes:], spare=len(numbers) + 1)
         _all(walk, BEGINNING[: 6 if hosts else 4])
         yield walk
@@ -355,7 +352,7 @@ def cluster(hosts: int = 2, *, nodes: int = 3, name: str = "bed", net: str = "10
 @contextlib.contextmanager
 def alone(hosts: int = 3, *, name: str = "bed", net: str = "10.77.0") -> Iterator[Walk]:
     """One server without any cluster (on h1, with the MariaDB of x) and Docker hosts from h2 on, for benchmarks."""
-    with Bed(1 + hosts, name=name, net=net) as bed:
+    with Bed(1 + hosts, name=name, net=net, images=IMAGES) as bed:
         walk = Walk(bed, [1], list(range(2, 2 + hosts)), url=f"http://{bed.ip(1)}:8080")
         _all(walk, [*BEGINNING[:2], BEGINNING[5]])
         yield walk

@@ -137,7 +137,8 @@ class Program:
         self.start(wait=wait)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Does anybody listen on this port?"""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -205,7 +206,7 @@ def mariadb(*options: str) -> Iterator[MariaDb]:
         command = ["mariadbd", "--no-defaults", *user, f"--datadir={data}", f"--socket={sock}", f"--port={port}"]
         command += ["--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-buffer-pool-size=32M"]
         command += ["--max-connections=300", f"--pid-file={folder}/pid", *options]
-        server = MariaDb(Program("mariadbd", command, folder, lambda: _listens(port)), port, sock)
+        server = MariaDb(Program("mariadbd", command, folder, lambda: listens(port)), port, sock)
         try:
             server.program.start()
             server.sql("CREATE USER 'remuda'@'%' IDENTIFIED BY 'a pass''word%'")
@@ -247,7 +248,7 @@ def redis(password: str = "open-sesame") -> Iterator[Redis]:
         port = free_port()
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
         command += ["--appendonly", "no", "--requirepass", password]
-        server = Redis(Program("redis", command, folder, lambda: _listens(port)), port, password)
+        server = Redis(Program("redis", command, folder, lambda: listens(port)), port, password)
         try:
             server.program.start()
             yield server

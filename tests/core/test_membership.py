@@ -266,6 +266,25 @@ def test_a_cluster_that_started_with_a_majority_grows_to_its_size() -> None:
     assert world.running == {1, 2, 3}
 
 
+def test_a_cluster_that_became_smaller_lets_servers_go_one_by_one() -> None:
+    five = Ensemble(tuple(Voter(i, f"n{i}", f"10.0.0.{i}") for i in range(1, 6)), None, 6)
+    world = World(five, nodes(1, 2, 3, None, None), 5, set())
+    world.size = 3
+    steps = 0
+    while True:
+        plan = plan_ensemble(world.row, world.cluster, 3, world.actual(), world.ready())
+        if isinstance(plan, Rest):
+            break
+        steps += 1
+        assert steps < 10
+        if isinstance(plan, Write):
+            world.row = plan.ensemble
+        else:
+            world.running = world.running - {plan.leave}  # type: ignore[operator]
+    assert world.running == {1, 2, 3}
+    assert check_invariants(world.row, 3) == []
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["die", "back", "step", "move"]), st.integers(1, 7)), max_size=40))
 def test_any_history_keeps_the_invariants(history: list[tuple[str, int]]) -> None:

@@ -222,7 +222,7 @@ def plan_ensemble(
                 voter = Voter(ensemble.next_id, node.uuid, node.address)
                 grown = msgspec.structs.replace(ensemble, joining=voter, next_id=ensemble.next_id + 1)
                 return Write(grown, f"{node.address} holds place {node.slot} and is to vote as server {voter.id}")
-        return Rest(f"all {len(ensemble.voters)} voters are in place")
+        return _shrink(ensemble, holders, size, actual, ready)
     if actual is None:
         need = majority(len(ensemble.voters))
         message = f"{joining.address} cannot be let in before {need} of the {len(ensemble.voters)} old voters are back"
@@ -239,6 +239,20 @@ def plan_ensemble(
         )
     out = f", server {leave} goes" if leave is not None else ""
     return Change(joining, leave, f"{joining.address} joins the ensemble as server {joining.id}{out}")
+
+
+def _shrink(
+    ensemble: Ensemble, holders: Mapping[str, Node], size: int, actual: Collection[int] | None, ready: Collection[int]
+) -> Change | Rest:
+    """A cluster that became smaller lets servers go that nobody stands behind, one by one."""
+    idle = [voter for voter in ensemble.voters if not _stands(voter, holders)]
+    if actual is None or not idle or len(ensemble.voters) <= size:
+        return Rest(f"all {len(ensemble.voters)} voters are in place")
+    gone = idle[-1]
+    after = {voter.id for voter in ensemble.voters if voter.id != gone.id}
+    if len(after & set(ready)) < majority(len(after)):
+        return Rest(f"server {gone.id} is to go, but too few of the others answer", "waiting")
+    return Change(None, gone.id, f"the cluster is to have {size} voters: server {gone.id} ({gone.address}) goes")
 
 
 def _stands(voter: Voter, holders: Mapping[str, Node]) -> bool:

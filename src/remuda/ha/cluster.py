@@ -45,6 +45,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     lost_after: float = DEFAULT_LOST_AFTER
     newest_generation: int = 0
     newest_fingerprint: str = ""
+    beat_before: int = 0
+    """The beat of this node's row before it was raised: who else raised it?"""
 
     def me(self, uuid: str) -> Member | None:
         """The row of the node ``uuid``."""
@@ -70,11 +72,12 @@ def beat(me: Member) -> Callable[[Tx], View]:
             "parts": me.parts,
         }
         row = tx.first(ClusterNode, eq("uuid", me.uuid))
+        before = row.beat if row else 0
         if row is None:
             tx.insert(ClusterNode(uuid=me.uuid, kind="clusterNode", beat=1, **facts))
         else:
             tx.update(row, beat=row.beat + 1, removed=None, **facts)
-        return _view(tx)
+        return msgspec.structs.replace(_view(tx), beat_before=before)
 
     return unit
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from remuda.ha.parts import LABEL_HASH, LABEL_PART, STOP_SECONDS, SUPERVISOR, Part
+from remuda.ha.parts import LABEL_HASH, LABEL_KEYS, LABEL_PART, STOP_SECONDS, SUPERVISOR, Part
 from remuda.ports.engine import Engine, EngineError
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,9 @@ class Keeper:
         """One step toward ``part``; returns a sentence on what hinders it, empty when it runs as it should."""
         if seen is not None and (seen.get("Labels") or {}).get(LABEL_HASH) != part.hash:
             running = seen.get("State") == "running"
-            if running and (why := await may_replace(part)):
+            same_keys = (seen.get("Labels") or {}).get(LABEL_KEYS) == part.keys
+            # with other keys nobody of the old cluster can be asked any more: waiting for them would be for ever
+            if running and same_keys and (why := await may_replace(part)):
                 return f"is to be started anew with new settings, but not now: {why}"
             log.info("%s is made anew: its settings or its image changed", part.container)
             await self._remove(part.name, running)

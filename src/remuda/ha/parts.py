@@ -26,6 +26,8 @@ PARTS = (ZOOKEEPER, REDIS, SERVER, INGRESS)
 SUPERVISOR = "remuda-ha"
 LABEL_PART = "io.remuda.ha.part"
 LABEL_HASH = "io.remuda.ha.hash"
+LABEL_KEYS = "io.remuda.ha.keys"
+"""Which cluster CA the part was started with: parts of two CAs cannot talk to each other."""
 STOP_SECONDS = {ZOOKEEPER: 5, REDIS: 3, SERVER: 10, INGRESS: 3}
 
 
@@ -35,6 +37,7 @@ class Part(msgspec.Struct, frozen=True):
     name: str
     document: dict[str, Any]
     hash: str
+    keys: str = ""
 
     @property
     def container(self) -> str:
@@ -45,6 +48,7 @@ class Part(msgspec.Struct, frozen=True):
 def part(
     name: str, image: str, command: list[str], data: str, *, environment: dict[str, str] | None = None,
     depends: object = None, volatile: dict[str, str] | None = None, memory_mb: int = 0, capabilities: tuple[str, ...] = (),
+    keys: str = "",
 ) -> Part:  # fmt: skip
     """Describe a part. ``depends`` is what its files say and a restart alone would take up; ``volatile`` environment is
     given at the start but does not make it be made anew."""
@@ -74,9 +78,9 @@ def part(
     document = {
         **fixed,
         "Env": [f"{key}={value}" for key, value in {**env, **(volatile or {})}.items()],
-        "Labels": {LABEL_PART: name, LABEL_HASH: digest, "io.remuda.ha": "true"},
+        "Labels": {LABEL_PART: name, LABEL_HASH: digest, LABEL_KEYS: keys, "io.remuda.ha": "true"},
     }
-    return Part(name, document, digest)
+    return Part(name, document, digest, keys)
 
 
 def redis_config(ports: Ports, tls: str, password: str, *, bind: str = "") -> str:

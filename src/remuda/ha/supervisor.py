@@ -28,6 +28,7 @@ from remuda.ha.lead import Lead, answering
 from remuda.ha.node import Generation, NodeError, write
 from remuda.ha.parts import INGRESS, PARTS, REDIS, SERVER, ZOOKEEPER, Part
 from remuda.ha.probes import Health
+from remuda.ha.reach import Reach
 from remuda.ha.state import NodeState
 from remuda.ha.wanted import Options, Wanted
 from remuda.ports.engine import Engine, EngineError
@@ -39,6 +40,8 @@ FIRST_PATIENCE = 60.0
 """How long a majority waits for the rest before it makes the first ensemble without it."""
 DEAF_LIMIT = 45.0
 """A part that runs but has not answered for so long is killed; Docker starts it again."""
+DEAF_AT_START = 180.0
+"""The same for one that has not answered yet: it may be waiting for the database."""
 FORGET_AFTER = 3600.0
 _REASONS = (StoreError, EngineError, NodeError, NoQuorum, OSError)
 
@@ -60,9 +63,13 @@ class Supervisor:
         self._watch = Watch()
         self._address = ""
         self._migrated = False
+        self._beat = 0
+        self._foreign = 0
+        self._home = options.data / "ha"
+        self._reach = Reach(generation.ports)
         self._began = time.monotonic()
         self._wake = asyncio.Event()
-        self._answered: dict[str, float] = {}
+        self._answered: dict[str, tuple[float, bool]] = {}
         self._hindered: dict[str, str] = {}
         self._seen: dict[str, dict[str, Any]] = {}
         state.facts.update(
@@ -128,9 +135,29 @@ class Supervisor:
             return
         self.state.stage("database", True, f"connected to {where}")
         self._watch = self._watch.look(view.nodes, time.monotonic())
+        self._suspect(view)
         view = await self._claim(view)
         view = await self._agree(view)
         self._learn(view)
+
+    def _suspect(self, view: View) -> None:
+        """Two machines under one identity, or two nodes at one address: both end in confusion unless they are told."""
+        me = view.me(self.uuid)
+        mine = me.beat if me else 0
+        foreign = self._beat and view.beat_before not in (self._beat, 0)
+        self._foreign = self._foreign + 1 if foreign else 0
+        self._beat = mine
+        clone = f"another machine beats as this node ({self.uuid}): is its disk a copy? On the copy, delete {self._home}/node"
+        self.state.notice("clone", f"{clone} and run remuda-ha.sh again" if self._foreign >= 2 else "")
+        same = [
+            m for m in view.members if m.uuid != self.uuid and m.address == self._address and self._watch.alive(m.uuid)
+        ]
+        twin = (
+            f"{same[0].hostname} has the same address {self._address}; give each its own in REMUDA_ADVERTISE_ADDRESS"
+            if same
+            else ""
+        )
+        self.state.notice("address", twin)
 
     def _myself(self) -> Member:
         return Member(
@@ -214,7 +241,8 @@ class Supervisor:
         return {
             "uuid": member.uuid, "hostname": member.hostname, "address": member.address, "slot": member.slot,
             "alive": self._watch.alive(member.uuid), "silent": self._watch.silent(member.uuid),
-            "generation": member.generation, "parts": member.parts, "trouble": [],
+            "generation": member.generation, "parts": member.parts,
+            "trouble": self._reach.trouble.get(member.uuid, []),
         }  # fmt: skip
 
     def _remembered(self) -> View:
@@ -263,13 +291,16 @@ class Supervisor:
             self._off(names)
 
     def _off(self, names: set[str]) -> None:
+        met = self._view.ensemble is not None
+        why = "waits until the nodes have agreed on the first ensemble"
+        if met:
+            why = (
+                "waits until the ensemble lets this node in, which its leader does within seconds while it has a quorum"
+            )
         for name in PARTS:
-            if name in names:
-                continue
-            if self.state.spare:
-                self.state.part(name, "off", "not needed on a spare")
-            else:
-                self.state.part(name, "waiting", "waits until the nodes have agreed on the first ensemble")
+            if name not in names:
+                off = self.state.spare
+                self.state.part(name, "off" if off else "waiting", "not needed on a spare" if off else why)
 
     async def _may_replace(self, item: Part) -> str:
         """Taking down ZooKeeper must not cost the quorum."""
@@ -304,17 +335,19 @@ class Supervisor:
         now = time.monotonic()
         for name, health in zip(asked, answers, strict=True):
             state = health.state
+            known = self._answered.get(name)
+            limit = DEAF_LIMIT if known is None or known[1] else DEAF_AT_START
             if state != "down":
-                self._answered[name] = now
-            silent = now - self._answered.setdefault(name, now)
-            if state == "down" and silent < DEAF_LIMIT / 3:
+                self._answered[name] = (now, True)
+            silent = now - self._answered.setdefault(name, (now, False))[0]
+            if state == "down" and silent < (limit if limit == DEAF_AT_START else DEAF_LIMIT / 3):
                 state = "starting"
             message = self._explained(name, health)
             if self.state.part(name, state, message, health.role):
                 log.info("%s: %s (%s)", name, state, message)
-            if silent > DEAF_LIMIT:
+            if silent > limit:
                 log.warning("%s runs but has not answered for %.0f s; it is killed and starts anew", name, silent)
-                self._answered[name] = now
+                self._answered[name] = (now, False)
                 await self._keeper.restart(name)
 
     def _explained(self, name: str, health: Health) -> str:
@@ -325,10 +358,19 @@ class Supervisor:
         return f"{health.message}: {need} of the voters must answer; the others are {', '.join(others) or 'none'}"
 
     async def lead(self) -> None:
-        """Only on the node whose ZooKeeper leads."""
+        """On one node only: the live one whose ZooKeeper leads, else the live one in the lowest place that serves."""
+        self._reach.soon([m for m in self._view.members if m.uuid != self.uuid and self._watch.alive(m.uuid)])
+        self.state.notice("ports", self._reach.summary)
+        serving = [m for m in self._view.members if m.slot is not None and self._watch.alive(m.uuid) and _role(m)]
+        first = min(serving, key=lambda m: (_role(m) != "leader", m.slot or 0), default=None)
         mine = self.state.parts.get(ZOOKEEPER)
-        if mine is None or mine.role != "leader" or not self._migrated:
+        if first is None or first.uuid != self.uuid or mine is None or mine.state != "up":
             await self._lead.rest()
             self.state.notice("ensemble", "")
             return
         await self._lead.step(self._view, lambda text: self.state.notice("ensemble", text), self._tls())
+
+
+def _role(member: Member) -> str:
+    zookeeper_part = member.parts.get(ZOOKEEPER)
+    return str(zookeeper_part.get("role", "")) if isinstance(zookeeper_part, dict) else ""

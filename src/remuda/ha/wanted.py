@@ -14,6 +14,7 @@ import msgspec
 
 from remuda.core.membership import Ensemble, Voter
 from remuda.ha import probes, zookeeper
+from remuda.ha.certificates import fingerprint
 from remuda.ha.cluster import View
 from remuda.ha.files import Files, Peer
 from remuda.ha.ingress import SERVER_PORT
@@ -41,6 +42,7 @@ class Wanted:
         self._home = options.data / "ha"
         self.files = Files(self._home, generation)
         self.image = options.image
+        self._keys = fingerprint(generation.cluster_ca.cert)[:16]
 
     def voter(self, view: View, address: str) -> Voter | None:
         """The ZooKeeper server that this node is to run now."""
@@ -72,7 +74,7 @@ class Wanted:
         return wanted
 
     def _part(self, name: str, command: list[str], **more: Any) -> Part:
-        return part(name, self.image, command, str(self._options.data), **more)
+        return part(name, self.image, command, str(self._options.data), keys=self._keys, **more)
 
     def _redis(self, mark: str) -> Part:
         digest = self.files.redis()

@@ -18,12 +18,13 @@ from remuda import __version__
 from remuda.adapters.docker.engine import DockerEngine
 from remuda.adapters.memory.clock import SystemClock
 from remuda.adapters.sql.store import SqlStore
-from remuda.ha import node
-from remuda.ha.node import NodeError
+from remuda.ha import cluster, node
+from remuda.ha.node import Generation, NodeError
 from remuda.ha.state import NodeState
 from remuda.ha.status import PORT, StatusPage
 from remuda.ha.supervisor import Supervisor
 from remuda.ha.wanted import Options
+from remuda.ports.store import StoreError
 from remuda.run import logs
 
 log = logging.getLogger("remuda.ha")
@@ -48,6 +49,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--image", default=os.environ.get("REMUDA_HA_IMAGE", ""), help="image of the parts (default: our own)"
     )
     parser.add_argument("--log", choices=("text", "json"), default=os.environ.get("REMUDA_LOG") or "text")
+    parser.add_argument(
+        "--give-up",
+        metavar="ADDRESS",
+        default="",
+        help="say that the node at ADDRESS will not return: a spare takes over now",
+    )
     return parser.parse_args(argv)
 
 
@@ -56,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     told = arguments(sys.argv[1:] if argv is None else argv)
     logs.configure(told.log)
     try:
-        return asyncio.run(serve(told.data, told.image))
-    except NodeError as problem:
+        return asyncio.run(give_up(told.data, told.give_up) if told.give_up else serve(told.data, told.image))
+    except (NodeError, StoreError) as problem:
         print(f"remuda ha-node: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -75,16 +82,7 @@ async def serve(data: Path, image: str) -> int:
         await page.open()
     except OSError as problem:
         raise NodeError(f"the status page needs port {PORT}, which is not free ({problem.strerror})") from None
-    database = generation.database
-    store = await SqlStore.mysql(
-        host=database.host,
-        port=database.port,
-        name=database.name,
-        user=database.username,
-        password=database.password,
-        clock=SystemClock(),
-        pool=POOL,
-    )
+    store = await _store(generation)
     engine = DockerEngine()
     environment = dict(os.environ)
     options = Options(
@@ -106,4 +104,33 @@ async def serve(data: Path, image: str) -> int:
         await page.close()
         await engine.close()
         await store.close()
+    return 0
+
+
+async def _store(generation: Generation) -> SqlStore:
+    database = generation.database
+    return await SqlStore.mysql(
+        host=database.host,
+        port=database.port,
+        name=database.name,
+        user=database.username,
+        password=database.password,
+        clock=SystemClock(),
+        pool=POOL,
+    )
+
+
+async def give_up(data: Path, address: str) -> int:
+    """Mark a node as gone for good."""
+    store = await _store(node.load(data / "ha"))
+    try:
+        view = await store.read(cluster.read)
+        found = [member for member in view.members if address in (member.address, member.hostname, member.uuid)]
+        if len(found) != 1:
+            known = ", ".join(member.address for member in view.members)
+            raise NodeError(f"{'no' if not found else 'more than one'} node is known as {address}; there are: {known}")
+        await store.write(cluster.give_up(found[0].uuid))
+    finally:
+        await store.close()
+    print(f"The node at {found[0].address} is given up. As soon as it is silent, a spare takes place {found[0].slot}.")
     return 0

@@ -55,6 +55,8 @@ class FakeEngine:
         self.down = ""
         self.execs: list[FakeExec] = []
         self.log_bytes = b"hello\n"
+        self.pulls_end = asyncio.Event()
+        self.pulls_end.set()
         self._numbers = itertools.count(1)
         self._ticks = itertools.count(1)
         self._listeners: set[asyncio.Queue[Document | None]] = set()
@@ -169,7 +171,7 @@ class FakeEngine:
         if image not in self.registry:
             raise EngineError(404, f"pull access denied for {image}")
         progress(50, f"Pulling {image}: 1 of 2 layers")
-        await asyncio.sleep(0)
+        await self.pulls_end.wait()
         self.images.add(image)
 
     async def logs(

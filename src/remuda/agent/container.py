@@ -49,7 +49,13 @@ def permanent(document: Document) -> bool:
     """Is this container fit to be the agent for good?"""
     host = document.get("HostConfig") or {}
     policy = (host.get("RestartPolicy") or {}).get("Name") or "no"
-    return policy != "no" and host.get("NetworkMode") == "host" and host.get("PidMode") == "host"
+    return policy != "no" and sees_host(document)
+
+
+def sees_host(document: Document) -> bool:
+    """Does this container share the host's network and processes?"""
+    host = document.get("HostConfig") or {}
+    return bool(host.get("NetworkMode") == "host" and host.get("PidMode") == "host")
 
 
 def state_folder(document: Document) -> str:

@@ -22,7 +22,7 @@ MEBI = 1024 * 1024
 ELSEWHERE = "192.0.2.1"
 """An address of no network (RFC 5737): what the default route leads to."""
 _NOTICEABLE = 0.10
-"""A free-memory or disk figure that moved by less than this share of the total is not worth a message."""
+"""A figure of CPU, memory or disk that moved by less than this share of the whole is not worth a message."""
 
 
 class CpuSampler:
@@ -94,6 +94,7 @@ class Machine:
         self._environment, self._given = environment, given
         self._proc, self._root = proc, root
         self._cpu = CpuSampler(proc)
+        self._cpu.percentages()  # the first look only sets the mark that the next is measured from
 
     def facts(self, address: str, docker: Document, *, up: bool, message: str) -> HostFacts:
         """Everything, now."""
@@ -193,6 +194,8 @@ def material(before: HostFacts | None, after: HostFacts) -> bool:
     old_cpu, new_cpu = before.info.get("cpuInfo", {}), after.info.get("cpuInfo", {})
     if old_cpu.get("count") != new_cpu.get("count") or old_cpu.get("modelName") != new_cpu.get("modelName"):
         return True
+    if abs(_busy(old_cpu) - _busy(new_cpu)) > 100 * _NOTICEABLE:
+        return True
     old_memory, new_memory = before.info.get("memoryInfo", {}), after.info.get("memoryInfo", {})
     if _moved(old_memory, new_memory, "memAvailable", "memTotal"):
         return True
@@ -200,6 +203,11 @@ def material(before: HostFacts | None, after: HostFacts) -> bool:
     if old_disks.keys() != new_disks.keys():
         return True
     return any(_moved(old_disks[path], new_disks[path], "free", "total") for path in new_disks)
+
+
+def _busy(cpu: Mapping[str, Any]) -> float:
+    cores = cpu.get("cpuCoresPercentages") or [0.0]
+    return float(sum(cores) / len(cores))
 
 
 def _moved(before: Mapping[str, int], after: Mapping[str, int], figure: str, total: str) -> bool:

@@ -6,10 +6,12 @@ then says which machine it is on, and the server refuses the second one with the
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import secrets
 import uuid as uuids
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -43,6 +45,21 @@ class IdentityFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
+        self._lock: IO[str] | None = None
+
+    def lock(self) -> None:
+        """Be the only agent with this identity; two on one machine would take the session from each other for ever."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = (self.path.parent / "lock").open("w")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.close()
+            raise ValueError(
+                f"Another agent already runs with the state in {self.path.parent}: stop that one first, or give --state"
+                " another folder"
+            ) from error
+        self._lock = handle
 
     def load(self) -> Identity:
         """The kept identity, or a new one that is kept from now on."""
@@ -66,6 +83,11 @@ def machine_fingerprint(root: Path = Path("/"), sys: Path = Path("/sys")) -> str
     """A stable digest of what differs between a machine and its clone: machine id and first hardware address."""
     parts = [_text(root / "etc/machine-id") or _text(root / "var/lib/dbus/machine-id"), _first_mac(sys / "class/net")]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def engine_fingerprint(engine_id: str) -> str:
+    """The fingerprint of an agent that sees nothing of its machine but the Docker engine."""
+    return hashlib.sha256(f"engine\n{engine_id}".encode()).hexdigest()[:32]
 
 
 def boot_token() -> str:

@@ -74,9 +74,14 @@ def trust(ca: str) -> ssl.SSLContext:
     return context
 
 
+def has_fingerprint(pem: str, fingerprint: str) -> bool:
+    """Is this the certificate with that SHA-256 fingerprint, written with or without colons?"""
+    expected = re.sub(r"[^0-9a-f]", "", fingerprint.lower())
+    return bool(pem) and hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.strip())).hexdigest() == expected
+
+
 async def fetch_ca(base: str, fingerprint: str) -> str:
     """The server's CA certificate in PEM, if it has the expected SHA-256 fingerprint."""
-    expected = re.sub(r"[^0-9a-f]", "", fingerprint.lower())
     blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as http:
@@ -85,7 +90,7 @@ async def fetch_ca(base: str, fingerprint: str) -> str:
         raise Unregistered(f"{base} offers no CA certificate at /v1/scripts/ca.crt (status {status}): remove CA_FINGERPRINT"
                            " if its certificate is a public one")  # fmt: skip
     for pem in re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", text, re.DOTALL):
-        if hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest() == expected:
+        if has_fingerprint(pem, fingerprint):
             return str(pem) + "\n"
     raise Unregistered(
         f"The CA certificate of {base} does not have the expected fingerprint: somebody may be between this host and the"

@@ -27,6 +27,7 @@ log = logging.getLogger("remuda.agent.runtime")
 
 SLOW_SECONDS = 30.0
 _SAVE_DELAY = 0.2
+_PROGRESS_SECONDS = 1.0
 
 
 class Status(NamedTuple):
@@ -59,6 +60,7 @@ class Runtime:
         self._waits: dict[str, str] = {}
         self._backoffs: dict[str, plan.Backoff] = {}
         self._running_since: dict[str, float] = {}
+        self._told: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._save = asyncio.Event()
 
@@ -90,9 +92,17 @@ class Runtime:
             old, new = before.get(uuid), self.book.assignments.get(uuid)
             if old is None or new is None or new.seq > old.seq:
                 self._backoffs.pop(uuid, None)
+            self._give_up_pull(uuid, new)
         self._save.set()
         self._wake.set()
         self.on_report(touched)
+
+    def _give_up_pull(self, uuid: str, wish: Assignment | None) -> None:
+        """Nobody wants the container any more: do not keep its worker waiting for an image."""
+        status, worker = self._status.get(uuid), self._busy.get(uuid)
+        pulling = worker is not None and status is not None and status.observed == "pulling"
+        if worker is not None and pulling and (wish is None or wish.desired != RUNNING):
+            worker.cancel()
 
     def noted(self, keys: Iterable[str]) -> None:
         """The server stored reports of these: what was removed may be forgotten."""
@@ -202,8 +212,19 @@ class Runtime:
         log.info("%s %s", type(action).__name__.lower(), wish.name if wish and wish.name else uuid)
         target = getattr(action, "container", None)
         try:
-            target = await self._worker.run(action, wish, lambda *words: self._tell(uuid, Status(*words))) or target
-            self._succeeded(action, wish)
+            target = await self._carry_out(action, wish) or target
+            await self._look(uuid, action, target)
+        finally:
+            self._status.pop(uuid, None)
+            self._told.pop(uuid, None)
+            self._busy.pop(uuid, None)
+            self.on_report([uuid])
+            self._wake.set()
+
+    async def _carry_out(self, action: plan.Action, wish: Assignment | None) -> str | None:
+        uuid = action.uuid
+        try:
+            target = await self._worker.run(action, wish, lambda *words: self._tell(uuid, Status(*words)))
         except EngineDown as error:
             log.warning("%s: %s", uuid, error)
             self._backoffs[uuid] = plan.Backoff(0, _now() + 1.0)
@@ -212,11 +233,10 @@ class Runtime:
         except Exception as error:
             log.exception("Working on %s failed", uuid)
             self._refused(uuid, f"The agent failed: {error!r}")
-        await self._look(uuid, action, target)
-        self._status.pop(uuid, None)
-        self._busy.pop(uuid, None)
-        self.on_report([uuid])
-        self._wake.set()
+        else:
+            self._succeeded(action, wish)
+            return target
+        return None
 
     def _succeeded(self, action: plan.Action, wish: Assignment | None) -> None:
         """Note what was carried out: the assignment as it was when the work began, which may not be the newest."""
@@ -246,8 +266,16 @@ class Runtime:
             self._crashed(after)
 
     def _tell(self, uuid: str, status: Status) -> None:
+        """A worker's status; a pull talks all the time, once a second is enough for people."""
+        known = self._status.get(uuid)
         self._status[uuid] = status
-        self.on_report([uuid])
+        if (
+            known is None
+            or known.observed != status.observed
+            or _now() - self._told.get(uuid, 0.0) >= _PROGRESS_SECONDS
+        ):
+            self._told[uuid] = _now()
+            self.on_report([uuid])
 
     # ---- what Docker shows -------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from remuda import __version__
 from remuda.agent.conversation import Conversation, Ended, Final, Outbox
 from remuda.agent.identity import Identity, IdentityFile
-from remuda.agent.register import Unregistered, base_of, basic, fetch_ca, register, trust
+from remuda.agent.register import Unregistered, base_of, basic, fetch_ca, has_fingerprint, register, trust
 from remuda.agent.runtime import Runtime
 from remuda.core import wire
 from remuda.ports.engine import Engine
@@ -33,6 +33,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 _OPEN_SECONDS = 6.0
 _BIGGEST_FRAME = 64 * 1024 * 1024
 SERVICE_RESTART = 1012
+MOST_REFUSALS = 3
+"""So often in a row new keys are asked for before giving up."""
 
 
 class Session:
@@ -58,7 +60,7 @@ class Session:
         self._collect, self._address = collect, address
         self._registration_url, self._ca_fingerprint = registration_url, ca_fingerprint
         self._outbox = Outbox()
-        self._refused_keys = False
+        self._refusals = 0
         self.connected = False
         runtime.on_report = self._outbox.report
         runtime.on_docker = self._outbox.docker_changed
@@ -74,7 +76,7 @@ class Session:
                 why = "the server closed the connection"
             except Unregistered as error:
                 why = str(error)
-                if error.final and not self.identity.registered:
+                if error.final and (self._refusals or not self.identity.registered):
                     raise Final(why) from error
             except Ended as error:
                 why, soon = str(error), error.soon
@@ -86,43 +88,52 @@ class Session:
             if why != told:
                 log.warning("Not connected: %s; trying again. Containers are looked after meanwhile", why)
                 told = why
-            await asyncio.sleep(pause * (0.25 if soon else 1.0) * (0.5 + random.random()))  # noqa: S311 - spreads load
+            await asyncio.sleep(pause * (0.25 if soon else 1.0) * (0.5 + random.random() / 2))  # noqa: S311 - spreads load
             pause = min(LONGEST_PAUSE, pause * 1.7)
 
     # ---- identity ----------------------------------------------------------------------------------------------------
 
     async def _registered(self) -> Identity:
         """The identity, registered if it is not yet, or if the operator gave another registration URL."""
-        wanted, current = self._registration_url, self.identity
+        wanted = self._registration_url
+        if wanted:
+            await self._trusted(wanted)
+        current = self.identity
         moved = bool(wanted) and wanted != current.registration_url
-        if current.registered and not moved and not self._refused_keys:
+        if current.registered and not moved and not self._refusals:
             return current
         if not wanted:
             raise Unregistered("This machine is not registered: run the command from Hosts, Add Host", final=True)
-        ca = await fetch_ca(base_of(wanted), self._ca_fingerprint) if self._ca_fingerprint else ""
         try:
-            keys = await register(wanted, current.uuid, ca)
+            keys = await register(wanted, current.uuid, current.ca)
         except Unregistered as error:
-            if moved and current.registered and not self._refused_keys and error.final:
+            if moved and current.registered and not self._refusals and error.final:
                 log.warning("%s. Going on with the registration this machine already has", error)
                 self._registration_url = current.registration_url
                 return current
             raise
-        self.identity = msgspec.structs.replace(
-            current,
+        await self._remember(
             registration_url=wanted,
             url=keys.url,
             access_key=keys.access_key,
             secret_key=keys.secret_key,
             detected_ip=keys.detected_ip,
             machine=self._machine,
-            ca=ca,
         )
-        self._refused_keys = False
-        await asyncio.to_thread(self._keep.keep, self.identity)
         self._runtime.book.belongs_to(f"{keys.url} {keys.access_key}")
         log.info("Registered with %s as %s", base_of(wanted), current.uuid)
         return self.identity
+
+    async def _trusted(self, url: str) -> None:
+        """Whom to trust follows what the operator gave last: this fingerprint, or none."""
+        if self._ca_fingerprint and not has_fingerprint(self.identity.ca, self._ca_fingerprint):
+            await self._remember(ca=await fetch_ca(base_of(url), self._ca_fingerprint))
+        elif self.identity.ca and not self._ca_fingerprint:
+            await self._remember(ca="")
+
+    async def _remember(self, **changes: str) -> None:
+        self.identity = msgspec.structs.replace(self.identity, **changes)
+        await asyncio.to_thread(self._keep.keep, self.identity)
 
     # ---- one connection ----------------------------------------------------------------------------------------------
 
@@ -154,12 +165,12 @@ class Session:
 
     def _not_let_in(self, url: str, status: int, body: bytes) -> Exception:
         if status == 401:
-            if self._refused_keys or not self._registration_url:
+            if self._refusals >= MOST_REFUSALS or not self._registration_url:
                 return Final(
                     f"{base_of(url)} does not know this agent any more (its host was deleted?). To register this machine"
                     " again, run the command from Hosts, Add Host"
                 )
-            self._refused_keys = True
+            self._refusals += 1
             return Ended(f"{base_of(url)} does not know the keys of this agent; registering again", soon=True)
         return Ended(f"{base_of(url)} does not open a session (status {status}: {body[:200].decode(errors='replace')})")
 
@@ -183,7 +194,7 @@ class Session:
             raise Ended(first.reason)
         if not isinstance(first, wire.Welcome):
             raise Ended(f"the server began with {type(first).__name__} instead of a welcome")
-        self.connected, self._refused_keys = True, False
+        self.connected, self._refusals = True, 0
         log.info("Connected to %s as host %s", first.server or base_of(identity.url), first.host)
         await Conversation(
             socket, first, self._runtime, self._engine, self._outbox, lambda: self._collect(address), facts

@@ -31,7 +31,7 @@ class Puller:
         self._running: dict[tuple[str, str], tuple[asyncio.Task[None], list[Progress]]] = {}
 
     async def pull(self, image: str, auth: str, progress: Progress) -> None:
-        """Pull ``image`` or join the pull that is under way. Who leaves early does not stop it for the others."""
+        """Pull ``image`` or join the pull that is under way. Who leaves early does not stop it for others; the last one does."""
         key = (image, auth)
         if key not in self._running:
             listeners: list[Progress] = []
@@ -44,6 +44,8 @@ class Puller:
             await asyncio.shield(task)
         finally:
             listeners.remove(progress)
+            if not listeners:
+                task.cancel()
 
     async def _pull(self, key: tuple[str, str], listeners: list[Progress]) -> None:
         def spread(percent: int, sentence: str) -> None:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,15 +24,18 @@ from remuda.agent import container as own_container
 from remuda.agent.book import Book
 from remuda.agent.conversation import Final
 from remuda.agent.facts import Machine, agent_address
-from remuda.agent.identity import Identity, IdentityFile, boot_token, machine_fingerprint
+from remuda.agent.identity import Identity, IdentityFile, boot_token, engine_fingerprint, machine_fingerprint
 from remuda.agent.register import check_url
 from remuda.agent.runtime import Runtime
 from remuda.agent.session import Session
 from remuda.core.wire import HostFacts
 from remuda.ports.engine import Document, EngineError
+from remuda.run import logs
 
 log = logging.getLogger("remuda.agent")
 
+FOREGROUND = "REMUDA_AGENT_FOREGROUND"
+"""Set to 1: run where we are, even in a container that is not made to last (a server starts its own agent so)."""
 DEFAULT_STATE = "/var/lib/remuda/agent"
 
 _HELP = """\
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         engine = DockerEngine(options.docker)
     except ValueError as error:
         parser.error(str(error))
-    _configure_logging(os.environ.get("REMUDA_LOG", "text"), verbose=options.verbose)
+    logs.configure(os.environ.get("REMUDA_LOG", "text"), logging.DEBUG if options.verbose else logging.INFO)
     try:
         return asyncio.run(_main(options, url, given, engine, arguments))
     except KeyboardInterrupt:
@@ -127,7 +128,8 @@ async def _run(
     options: argparse.Namespace, url: str, given: Mapping[str, str], engine: DockerEngine, arguments: Sequence[str]
 ) -> int:
     own = await _own_document(engine)
-    if own is not None and not own_container.permanent(own):
+    in_place = os.environ.get(FOREGROUND, "") not in ("", "0")
+    if own is not None and not own_container.permanent(own) and not in_place:
         try:
             await own_container.become_permanent(engine, own, arguments)
             await own_container.remove_self(engine, own)
@@ -136,8 +138,9 @@ async def _run(
             return 1
         return 0
     folder = Path(options.state or (own_container.state_folder(own) if own else DEFAULT_STATE))
+    host_root, machine = await _machine(engine, own)
     try:
-        session, runtime = _compose(folder, url, options.ca_fingerprint, given, engine, in_container=own is not None)
+        session, runtime = _compose(folder, url, options.ca_fingerprint, given, engine, host_root, machine)
     except (OSError, ValueError) as error:
         log.error("%s", error if isinstance(error, ValueError) else f"{folder} cannot be used: {error}")
         return 1
@@ -150,12 +153,17 @@ async def _run(
 
 
 def _compose(
-    folder: Path, url: str, ca_fingerprint: str, given: Mapping[str, str], engine: DockerEngine, *, in_container: bool
+    folder: Path,
+    url: str,
+    ca_fingerprint: str,
+    given: Mapping[str, str],
+    engine: DockerEngine,
+    host_root: Path,
+    machine: str,
 ) -> tuple[Session, Runtime]:
-    host_root = Path("/proc/1/root") if in_container else Path("/")
     keep = IdentityFile(folder)
+    keep.lock()
     identity = _from_environment(keep.load(), os.environ, url)
-    machine = machine_fingerprint(host_root)
     if identity.machine and identity.machine != machine:
         log.warning("The identity in %s was made on another machine: is this disk a clone?", folder)
     runtime = Runtime(engine, Book(folder), agent=identity.uuid)
@@ -191,6 +199,16 @@ def _from_environment(identity: Identity, environment: Mapping[str, str], url: s
     return msgspec.structs.replace(identity, url=api.rstrip("/"), access_key=access, secret_key=secret)
 
 
+async def _machine(engine: DockerEngine, own: Document | None) -> tuple[Path, str]:
+    """Where the machine's files are seen from here, and its fingerprint."""
+    if own is None:
+        return Path("/"), machine_fingerprint()
+    if own_container.sees_host(own):
+        root = Path("/proc/1/root")
+        return root, machine_fingerprint(root)
+    return Path("/"), engine_fingerprint(str((await engine.info()).get("ID", "")))
+
+
 async def _until_final(session: Session, runtime: Runtime) -> int:
     looking_after = asyncio.create_task(runtime.run())
     talking = asyncio.create_task(session.run())
@@ -222,27 +240,6 @@ async def _own_document(engine: DockerEngine) -> Document | None:
             log.warning("%s; the agent needs Docker to find itself, trying again", error)
             await asyncio.sleep(2)
     return None
-
-
-class _Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
-            "level": record.levelname.lower(),
-        }
-        line |= {"logger": record.name, "message": record.getMessage()}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
-def _configure_logging(style: str, *, verbose: bool) -> None:
-    handler = logging.StreamHandler()
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-    handler.setFormatter(_Json() if style == "json" else text)
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("websockets").setLevel(logging.WARNING)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -149,6 +149,10 @@ class Link:
         except _OUT_OF_REACH as error:
             self.forget_version()
             raise EngineDown(self.why(error)) from error
+        except aiohttp.ClientPayloadError as error:
+            raise EngineDown(
+                f"Docker at {self.url} broke off in the middle of an answer: it was stopped or killed"
+            ) from error
         except aiohttp.ClientError as error:
             raise EngineDown(f"Docker at {self.url} broke off the answer to {method} {path}: {error}") from error
 

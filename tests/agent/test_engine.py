@@ -1,0 +1,169 @@
+"""What every engine must do: the same suite on the one in memory and on a real Docker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from testbed.bed import Bed
+from tests.agent.real import IMAGE, one_host
+from tests.support.fakeengine import FakeEngine
+
+from remuda.adapters.docker.engine import DockerEngine
+from remuda.agent.watch import closing
+from remuda.ports.engine import Engine, EngineDown, EngineError
+
+LABELS = {"suite": "engine"}
+real = [pytest.mark.bed, pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module")
+def bed() -> Iterator[Bed]:
+    with one_host() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(params=["memory", pytest.param("docker", marks=real)])
+async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+    if request.param == "memory":
+        yield FakeEngine({IMAGE})
+        return
+    found = DockerEngine(f"unix://{request.getfixturevalue('bed').socket(1)}")
+    yield found
+    for item in await found.containers():
+        await found.remove(item["Id"], force=True)
+    await found.close()
+
+
+def wish(*command: str) -> dict[str, Any]:
+    return {"Image": IMAGE, "Cmd": list(command or ("sleep", "1000")), "Labels": LABELS, "StopSignal": "SIGKILL"}
+
+
+async def test_the_life_of_a_container(engine: Engine) -> None:
+    container = await engine.create("life", wish())
+    assert (await engine.inspect(container))["State"]["Status"] == "created"
+    await engine.start(container)
+    await engine.start(container)
+    [listed] = await engine.containers()
+    assert (listed["Id"], listed["State"]) == (container, "running")
+    document = await engine.inspect(container)
+    assert document["Name"] == "/life"
+    assert document["Config"]["Labels"]["suite"] == "engine"
+    assert document["NetworkSettings"]["IPAddress"]
+    await engine.stop(container, 1)
+    await engine.stop(container, 1)
+    assert (await engine.inspect(container))["State"]["Status"] == "exited"
+    await engine.remove(container)
+    await engine.remove(container)
+    assert await engine.containers() == []
+
+
+async def test_what_is_not_there(engine: Engine) -> None:
+    for call in (engine.inspect("nosuch"), engine.start("nosuch"), engine.stop("nosuch", 1)):
+        with pytest.raises(EngineError) as caught:
+            await call
+        assert caught.value.status == 404
+        assert "no such container" in str(caught.value).lower()
+    with pytest.raises(EngineError) as caught:
+        await engine.create("x1", {"Image": "nosuch:1"})
+    assert caught.value.status == 404
+    assert "no such image" in str(caught.value).lower()
+    assert not await engine.has_image("nosuch:1")
+    assert await engine.has_image(IMAGE)
+
+
+async def test_a_name_is_taken_once(engine: Engine) -> None:
+    await engine.create("taken", wish())
+    with pytest.raises(EngineError) as caught:
+        await engine.create("taken", wish())
+    assert caught.value.status == 409
+
+
+async def test_a_running_container_is_removed_by_force_only(engine: Engine) -> None:
+    container = await engine.create("running", wish())
+    await engine.start(container)
+    with pytest.raises(EngineError) as caught:
+        await engine.remove(container)
+    assert caught.value.status == 409
+    await engine.remove(container, force=True)
+
+
+async def test_events_begin_with_an_empty_document_and_tell_what_happens(engine: Engine) -> None:
+    heard: list[tuple[str, str]] = []
+    listening = asyncio.Event()
+
+    async def listen() -> None:
+        async with closing(engine.events()) as events:
+            async for event in events:
+                if not event:
+                    listening.set()
+                    continue
+                heard.append((event["Action"], event["Actor"]["ID"]))
+                assert event["Actor"]["Attributes"]["suite"] == "engine"
+                if event["Action"] == "destroy":
+                    return
+
+    task = asyncio.create_task(listen())
+    async with asyncio.timeout(20):
+        await listening.wait()
+        container = await engine.create("heard", wish())
+        await engine.start(container)
+        await engine.kill(container)
+        await engine.remove(container, force=True)
+        await task
+    actions = [action for action, found in heard if found == container]
+    assert [action for action in actions if action in ("create", "start", "die", "destroy")] == [
+        "create", "start", "die", "destroy",
+    ]  # fmt: skip
+
+
+async def test_a_refused_pull_says_why(engine: Engine) -> None:
+    with pytest.raises(EngineError):
+        await engine.pull("localhost:1/nosuch:1", "", lambda percent, sentence: None)
+
+
+@pytest.mark.bed
+async def test_output_is_told_apart_and_commands_run(bed: Bed) -> None:
+    engine = DockerEngine(f"unix://{bed.socket(1)}")
+    container = await engine.create("output", wish("sh", "-c", "echo out; echo err >&2; sleep 1000"))
+    try:
+        await engine.start(container)
+        pieces: set[tuple[str, bytes]] = set()
+        async with (
+            asyncio.timeout(10),
+            closing(engine.logs(container, follow=True, lines=-1, timestamps=False)) as logs,
+        ):
+            async for piece in logs:
+                pieces.add(piece)
+                if len(pieces) == 2:
+                    break
+        assert pieces == {("out", b"out\n"), ("err", b"err\n")}
+        async with asyncio.timeout(20):
+            running = await engine.exec(container, ["sh", "-c", "cat; echo bad >&2; exit 3"], tty=False, stdin=True)
+            await running.write(b"typed\n")
+            await running.write(b"")
+            found = b""
+            while (piece := await running.read())[1]:
+                found += piece[0].encode() + b":" + piece[1]
+            assert found == b"out:typed\nerr:bad\n"
+            assert await running.exit_code() == 3
+            await running.close()
+            async with closing(engine.stats(container)) as stats:
+                async for document in stats:
+                    assert "cpu_stats" in document
+                    break
+    finally:
+        await engine.remove(container, force=True)
+        await engine.close()
+
+
+async def test_an_engine_that_is_not_there_says_what_to_look_at() -> None:
+    engine = DockerEngine("unix:///nowhere/docker.sock")
+    with pytest.raises(EngineDown, match="There is no Docker socket at /nowhere"):
+        await engine.ping()
+    await engine.close()
+    with pytest.raises(ValueError, match="no address of a Docker engine"):
+        DockerEngine("ftp://x")

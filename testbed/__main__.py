@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     with Bed(5, name=chosen.name, net=chosen.net, images=IMAGES) as bed:
         walk = Walk(bed)
         print(f"ok     {time.monotonic() - began:7.1f} s  bed: five Docker hosts", flush=True)
-        steps = [*BEGINNING, *([] if chosen.no_faults else faults.steps(walk, short=chosen.short))]
+        steps = [*BEGINNING, *([] if chosen.no_faults else faults.steps(short=chosen.short))]
         passed = 0
         for title, do in steps:
             if walk.step(title, do):

@@ -88,11 +88,11 @@ class Bed:
     def up(self, hosts: int) -> None:
         """Start, or grow to, that many hosts."""
         self.size = max(self.size, hosts)
-        self.run("up", hosts, *([] if self.with_docker else ["--no-docker"]), timeout=180)
+        self.run("up", hosts, *([] if self.with_docker else ["--no-docker"]), timeout=400)
 
     def down(self) -> None:
         """Stop and delete everything."""
-        self.run("down", "--purge", timeout=120)
+        self.run("down", "--purge", timeout=400)
 
     # -- commands --------------------------------------------------------------------------------------------------
     def run(self, *args: object, timeout: float = 60, check: bool = True, text: str | None = None) -> str:

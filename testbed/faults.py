@@ -243,7 +243,7 @@ def balancer_off(walk: Walk) -> str:
     return "writes, nodes and agents are back"
 
 
-def steps(walk: Walk, *, short: bool = False) -> list[tuple[str, Do]]:
+def steps(nodes: tuple[int, ...] = (1, 2, 3), *, short: bool = False) -> list[tuple[str, Do]]:
     """The faults in order: all on each node, or one of each kind."""
     found: list[tuple[str, Do]] = [("E.6 power off: the leader", power_off)]
     if short:
@@ -253,7 +253,7 @@ def steps(walk: Walk, *, short: bool = False) -> list[tuple[str, Do]]:
             for part in ("server", "ingress")
         ]
     else:
-        for node in walk.nodes:
+        for node in nodes:
             found.append((f"E.6 power off: h{node}", partial(power_off, node=node)))
             found.append((f"E.6 network cut: h{node}", partial(network_cut, node=node)))
             found += [

@@ -225,3 +225,11 @@ class FakeAgent:
         box.restarts += 1
         if self.pipe is not None:
             await self._observe(self.pipe, [uuid])
+
+    async def say(self, *reports: wire.ContainerReport) -> None:
+        """Report these, or (without any) everything that is here."""
+        assert self.pipe is not None
+        self.number += 1
+        own = [] if reports else [self.machine.report(uuid) for uuid in self.machine.boxes]
+        await self._say(self.pipe, wire.Observed(number=self.number, containers=[*reports, *own], complete=not reports,
+                                                 applied_seq=self.machine.applied))  # fmt: skip

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
+from tests.sim.agents import Box
 from tests.sim.test_cluster import all_connected
 from tests.sim.world import World
 
 from remuda.control.agents.assignments import change_instance
+from remuda.core import wire
 from remuda.core.model import REMOVED, Host, Instance, Service, Stack
 from remuda.core.spec import LaunchConfig
 from remuda.ports.store import ALIVE, eq
@@ -351,3 +354,66 @@ async def test_the_database_goes_away_for_a_while_and_nothing_is_forgotten() -> 
 async def _restarted(world: World, uuid: str) -> bool:
     row = await world.store.read(lambda tx: tx.first(Instance, eq("uuid", uuid)))
     return row is not None and row.restarts == 1
+
+
+async def test_a_lost_hint_costs_seconds_and_nothing_else() -> None:
+    async with World(29).running() as world:
+        number = await _settled_world(world, 3)
+        holder = next(s for s in world.servers.values() if s and world.environment % 4 in s.plane.loop.terms)
+        other = next(s for s in world.servers.values() if s and s is not holder)
+        world.hub.cut(other.bus)
+        await other.store.write(lambda tx: tx.update(tx.get(Service, number), scale=6))
+        world.hub.heal(other.bus)
+        took = await world.until(lambda: _scale_is(world, number, 6), 20)
+        assert 0.1 < took < 6
+
+
+async def _scale_is(world: World, number: int, scale: int) -> bool:
+    return (await world.get_service(number)).current_scale == scale
+
+
+async def test_a_container_that_nobody_knows_of_any_more_goes() -> None:
+    async with World(30).running() as world:
+        number = await _settled_world(world, 3)
+        machine = world.agents["h1"].machine
+        known = next(iter(machine.boxes.values()))
+        machine.boxes["left-over"] = Box(known.assignment, "left-over")
+        await world.disconnect("h1")
+        await world.until(lambda: "left-over" not in machine.boxes, 10)
+        assert await world.until(lambda: world.settled(number)) < 5
+        assert len(machine.boxes) == 1
+
+
+async def test_containers_started_by_hand_come_and_go_and_are_left_alone() -> None:
+    async with World(31, hosts=1).running() as world:
+        await _settled_world(world, 1)
+        agent = world.agents["h1"]
+        seen = wire.ContainerReport(uuid="docker:abc", external_id="abc", name="/mine", observed="running", image="redis",
+                                    labels={"a": "b"}, native=True)  # fmt: skip
+        await agent.say(seen)
+        await world.until(lambda: _native(world, "running"))
+        await agent.say(msgspec.structs.replace(seen, observed="exited", exit_code=0))
+        await world.until(lambda: _native(world, "stopped"))
+        [row] = [i for i in await world.instances() if i.native]
+        assert (row.name, row.desired, row.assign_seq, row.spec.image) == ("mine", "stopped", 0, "redis")
+        await agent.say(msgspec.structs.replace(seen, observed="absent"))
+        await world.until(lambda: _native(world, ""))
+        await agent.say(seen)
+        await world.until(lambda: _native(world, "running"))
+        await agent.say()
+        await world.until(lambda: _native(world, ""))
+
+
+async def _native(world: World, state: str) -> bool:
+    return [i.state for i in await world.instances() if i.native] == ([state] if state else [])
+
+
+async def test_a_host_that_dies_together_with_its_server_is_missed_as_well() -> None:
+    async with World(32).running() as world:
+        number = await _settled_world(world, 6, on_host_lost=0)
+        host = (await world.hosts())["h2"]
+        server = next(name for name, s in world.servers.items() if s and s.server_id == host.session_server)
+        await world.power_off("h2")
+        await world.crash(server)
+        took = await world.until(lambda: _moved(world, number, host.id), 30, "replaced elsewhere")
+        assert 8 < took < 14

@@ -238,7 +238,7 @@ class Draft:
             running=len(running),
             stopping=len({i.unit for i in still}),
             ran_once=once,
-            going=sum(1 for i in rows if i.desired == REMOVED and not self.lost(i.host_id)),
+            going=sum(1 for i in rows if i.desired == REMOVED and i.host_id is not None and not self.lost(i.host_id)),
             refusals=list(dict.fromkeys(self.refusals)),
             waits=list(dict.fromkeys(self.waits)),
             waiting_for=self.facts.waiting_for,

@@ -14,6 +14,7 @@ from remuda.core.placement.filters import Affinity
 from remuda.core.placement.pipeline import Refused
 from remuda.core.placement.rules import rules_of
 from remuda.core.placement.values import candidate, name_of
+from remuda.core.spec import PRIMARY
 from remuda.core.units import Unit, free_ordinal, needs
 
 BACKOFF_SECONDS, BACKOFF_LIMIT = 15.0, 600.0
@@ -43,7 +44,7 @@ class _Planner(Draft):
     def to_run(self) -> None:
         """An active service: keep what it has in order, then make what it lacks."""
         self.set_desired(RUNNING)
-        self.watch_hosts()
+        self.part_units()
         self.recreate_broken()
         self.roll()
         self.complete_units()
@@ -53,6 +54,10 @@ class _Planner(Draft):
         else:
             self.leave_lost_hosts()
             self.fill_up()
+        self.watch_hosts()
+        left = sum(self.is_outdated(unit) for unit in self.live_units())
+        if left:
+            self.waits.append(f"{left} still {'has' if left == 1 else 'have'} the old configuration")
 
     def watch_hosts(self) -> None:
         """Say what stands in the way of containers that have a place."""
@@ -122,36 +127,44 @@ class _Planner(Draft):
         idle = [unit for unit in outdated if not unit.started() and (unit.host_id is None or _broken(unit))]
         for unit in idle:
             self.remove(unit.live, because)
-        left = len(outdated) - len(idle)
-        if left:
-            self.waits.append(f"{left} of {len(units)} containers still have the old configuration")
         fresh_run = all(unit.started() for unit in units if not self.is_outdated(unit))
-        if idle or self.going() or not fresh_run or (not self.is_global and len(units) < self.service.scale):
-            return
+        complete = self.is_global or len(units) >= self.service.scale
         reachable = [unit for unit in outdated if not self.lost(unit.host_id)]
-        if reachable:
+        if reachable and complete and fresh_run and not idle and not self.going():
             self.remove(min(reachable, key=lambda u: (u.started(), u.create_index)).live, because)
 
-    def complete_units(self) -> None:
-        """A unit that lacks a container gets it again on the same host, and with it those that depend on it."""
+    def part_units(self) -> None:
+        """In a unit that lacks a container, those that share with it must go too; as must what has no configuration left."""
         for unit in self.live_units():
-            have = {i.launch_config: i for i in unit.live}
-            missing = {name for name in self.configs if name not in have}
-            extra = [i for i in unit.live if i.launch_config not in self.configs]
-            self.remove(extra, "Its launch configuration is gone")
-            if not missing or self.is_outdated(unit) or self.lost(unit.host_id):
-                continue
-            for name, config in self.configs.items():
-                if name in have and missing.intersection(needs(self.service, config)):
-                    self.remove([have[name]], "The container that it shares with was removed")
-                    missing.add(name)
+            self.remove(
+                [i for i in unit.live if i.launch_config not in self.configs], "Its launch configuration is gone"
+            )
+            for name in sorted(self._lacks(unit)):
+                for i in unit.live:
+                    if i.launch_config == name:
+                        self.remove([i], "The container that it shares with was removed")
+
+    def _lacks(self, unit: Unit) -> set[str]:
+        """Launch configurations of which a unit needs a new container: those it has none of, and those that depend on them."""
+        if self.is_outdated(unit) or self.lost(unit.host_id):
+            return set()
+        missing = self.configs.keys() - {i.launch_config for i in unit.live}
+        for name, config in self.configs.items():
+            if missing.intersection(needs(self.service, config)):
+                missing.add(name)
+        return missing
+
+    def complete_units(self) -> None:
+        """A unit that lacks a container gets it again on the same host, once the old one is gone."""
+        for unit in self.live_units():
+            missing = self._lacks(unit)
             gone = {(i.unit, i.launch_config) for i in self.going()}
             if any((unit.id, name) in gone for name in missing):
                 self.waits.append(
-                    f"{self.maker.name(next(iter(self.configs)), unit.ordinal)} waits for its old containers to go"
+                    f"{self.maker.name(PRIMARY, unit.ordinal)} waits for old containers of its unit to go"
                 )
-                continue
-            self._add_members(unit, missing)
+            elif missing:
+                self._add_members(unit, missing)
 
     def _add_members(self, unit: Unit, names: set[str]) -> None:
         new = []
@@ -209,11 +222,11 @@ class _Planner(Draft):
         live = self.live_units()
         used = {unit.ordinal for unit in live}
         known = {unit.id for unit in live}
-        going = {i.ordinal: i.name for i in self.going() if i.unit not in known}
+        going = {i.ordinal for i in self.going() if i.unit not in known}
         for _ in range(self.service.scale - len(live)):
             ordinal = free_ordinal(used)
             if ordinal in going:
-                name, ordinal = going[ordinal], free_ordinal(used | going.keys())
+                name, ordinal = self.maker.name(PRIMARY, ordinal), free_ordinal(used | going)
                 if ordinal > self.service.scale:
                     self.waits.append(f"{name} must be gone before it is made anew")
                     break

@@ -28,13 +28,14 @@ def summarise(
 ) -> Summary:  # fmt: skip
     """The figures and the sentence for a service whose plan was just made.
 
-    ``running``: units that run as ordered; ``stopping``: units of which something still runs; ``going``: containers on their way out.
+    ``running``: units that run as ordered; ``stopping``: units of which something still runs; ``going``: containers on
+    their way out.
     """
     if service.desired == REMOVED:
-        text = f"{going} of its containers are being removed" if going else "Its containers are gone"
+        text = f"{going} {_containers(going)} being removed" if going else "Its containers are gone"
         return Summary(stopping, service.health_state, text, False, False, False)
     if service.desired == INACTIVE:
-        text = f"{stopping} of its containers are being stopped" if stopping else "Stopped"
+        text = f"{stopping} {_containers(stopping)} being stopped" if stopping else "Stopped"
         return Summary(stopping, "healthy", text, False, stopping == 0 and going == 0, False)
     was_active = service.data.get("was_active") is True
     if waiting_for and running < wanted:
@@ -74,3 +75,7 @@ def _sentence(wanted: int, running: int, going: int, waits: Sequence[str], ran_o
     elif going:
         text += f"; {going} {'is' if going == 1 else 'are'} being removed"
     return text
+
+
+def _containers(count: int) -> str:
+    return "container is" if count == 1 else "containers are"

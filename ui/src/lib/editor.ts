@@ -32,6 +32,8 @@ const theme = EditorView.theme({
   "&.cm-focused .cm-selectionBackground, .cm-selectionBackground": { backgroundColor: "color-mix(in srgb, var(--accent) 25%, transparent) !important" },
   ".cm-tooltip": { backgroundColor: "var(--raised)", border: "1px solid var(--line-strong)", borderRadius: "6px", color: "var(--text)" },
   ".cm-diagnostic": { fontFamily: "var(--sans)", padding: "5px 9px" },
+  ".cm-collapsedLines": { color: "var(--muted)", background: "var(--sunk)", paddingInlineStart: "10px" },
+  ".cm-collapsedLines:before, .cm-collapsedLines:after": { content: "\"\" !important", margin: "0" },
   ".cm-changedLine, .cm-insertedLine": { backgroundColor: "var(--good-soft) !important" },
   ".cm-deletedChunk": { backgroundColor: "var(--bad-soft) !important" },
   ".cm-changedText": { background: "none !important", textDecoration: "underline 2px var(--good)" },

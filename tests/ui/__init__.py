@@ -1,0 +1,1 @@
+"""The built user interface in a real browser, against real servers."""

@@ -265,6 +265,17 @@ def test_export_reads_back_as_the_same_services(shop: Run, home: Path) -> None:
     assert shop("ps", "shop", "-q").stdout == before
 
 
+def test_rm_asks_first_and_waits_until_it_is_gone(shop: Run) -> None:
+    asked = shop("rm", "shop")
+    assert asked.returncode == 2
+    assert "--force" in asked.stderr
+    assert shop("inspect", "shop").returncode == 0
+    gone = shop("rm", "shop", "--force", "--wait")
+    assert gone.returncode == 0, gone.stderr
+    assert shop("inspect", "shop").returncode == 3
+    assert shop("ps", "-q").stdout == ""
+
+
 def test_events_tell_what_changes(shop: Run, server: RemudaServer, home: Path) -> None:
     environment = server.environment(HOME=str(home.parent), PYTHONPATH=str(ROOT / "src"))
     process = subprocess.Popen(

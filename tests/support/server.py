@@ -125,9 +125,12 @@ class RemudaServer:
 
     def environment(self, **more: str) -> dict[str, str]:
         """Environment for programs that talk to it as the administrator."""
-        return clean_environment(
-            RANCHER_URL=self.url, RANCHER_ACCESS_KEY=self.access_key, RANCHER_SECRET_KEY=self.secret_key, **more
-        )
+        ours = {
+            "RANCHER_URL": self.url,
+            "RANCHER_ACCESS_KEY": self.access_key,
+            "RANCHER_SECRET_KEY": self.secret_key,
+        }
+        return clean_environment(**{**ours, **more})
 
 
 @contextlib.contextmanager

@@ -234,7 +234,8 @@ def _raw_terminal() -> Callable[[], None]:
 
     handle = sys.stdin.fileno()
     before = termios.tcgetattr(handle)
-    tty.setraw(handle)
+    # not the default, which throws away what was typed ahead
+    tty.setraw(handle, termios.TCSADRAIN)
     return lambda: termios.tcsetattr(handle, termios.TCSADRAIN, before)
 
 

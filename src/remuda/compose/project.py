@@ -12,7 +12,7 @@ from remuda.compose.draft import Draft
 from remuda.compose.dump import RANCHER_KEYS
 from remuda.compose.interpolate import Interpolation
 from remuda.compose.keys import read_keys
-from remuda.compose.model import Project, ServiceSpec, VolumeSpec
+from remuda.compose.model import ERROR, Project, ServiceSpec, VolumeSpec
 from remuda.compose.mounts import Mounts
 from remuda.compose.nodes import Node, Report
 from remuda.compose.values import Values
@@ -35,6 +35,7 @@ class Builder:
         self.values = Values(report)
         self.mounts = Mounts(report, self.values, base_dir)
         self.local = False
+        self.imageless: dict[str, Node] = {}
 
     def build(self, services: Mapping[str, Node], volumes: Mapping[str, Node]) -> Project:
         """The project that the merged sections describe."""
@@ -45,6 +46,8 @@ class Builder:
             read_keys(draft)
             draft.put("environment", self.environment(node))
             drafts[name] = draft
+        for name, node in self.imageless.items():
+            self.complain(Draft(name, node, self.report, self.values, self.mounts, declared))
         owners = self.sidekicks(drafts)
         self.references(drafts, owners)
         launches = {name: self.launch(draft) for name, draft in drafts.items()}
@@ -73,10 +76,17 @@ class Builder:
                         node, f"{name} is left out: it has no image, and docker-compose.yml does not name it", key=True
                     )
                 else:
-                    self.report.error(node, f"the service {name} has no image", key=True)
+                    self.imageless[name] = node
                 continue
             found[name] = node
         return found
+
+    def complain(self, draft: Draft) -> None:
+        """Why a service has no image: often another key is a misspelt one, and that is the thing to say."""
+        known = len(self.report.problems)
+        read_keys(draft)
+        if not any(p.severity == ERROR for p in self.report.problems[known:]):
+            self.report.error(draft.node, f"the service {draft.name} has no image", key=True)
 
     def volume(self, name: str, node: Node) -> VolumeSpec:
         """A declared volume. Its engine name carries the stack's, so that two stacks do not share by accident."""

@@ -32,6 +32,8 @@ OVERRIDES = (
     "docker-compose.override.yaml",
 )
 RANCHER = ("rancher-compose.yml", "rancher-compose.yaml")
+STUCK_SECONDS = 10.0
+"""A refusal that lasts this long is believed; shorter ones happen while hosts come and go."""
 
 
 @dataclass(frozen=True)
@@ -197,22 +199,24 @@ def find_stack(api: Api, name: str) -> Json | None:
 def follow(session: Session, stack: Json, names: list[str], timeout: float) -> None:
     """Show each service until all are active; reasons where they are not."""
     deadline = time.monotonic() + timeout
+    stuck_since: float | None = None
     progress = _Progress(session)
     try:
         while True:
             services = [s for s in session.api.fetch("service", environmentId=stack["id"]) if s["name"] in names]
             waiting = [s for s in services if not arrived(s)]
             progress.show(services)
-            failed = [s for s in services if s.get("state") == "error" or s.get("transitioning") == "error"]
-            if failed and len(failed) == len(waiting):
-                raise CliError(_told("failed", failed), FAILED)
             if not waiting and len(services) >= len(names):
                 break
-            if time.monotonic() > deadline:
-                raise CliError(
-                    _told(f"not active within {timeout:g} s", waiting) + "\nthe deployment goes on: see `remuda ps`",
-                    TIMED_OUT,
-                )
+            now = time.monotonic()
+            stuck = bool(waiting) and all(
+                s.get("state") == "error" or s.get("transitioning") == "error" for s in waiting
+            )
+            stuck_since = (stuck_since or now) if stuck else None
+            if now > deadline:
+                raise CliError(_told(f"not active within {timeout:g} s", waiting), TIMED_OUT)
+            if stuck_since is not None and now - stuck_since > STUCK_SECONDS:
+                raise CliError(_told("cannot become active", waiting), FAILED)
             time.sleep(0.5)
     finally:
         progress.end()
@@ -228,7 +232,7 @@ def arrived(service: Json) -> bool:
 
 def _told(what: str, services: list[Json]) -> str:
     lines = [f"{s['name']} is {state_of(s)}: {reason_of(s) or s.get('because') or 'no reason known'}" for s in services]
-    return f"{what}: " + "\n  ".join(lines)
+    return f"{what}: " + "\n  ".join(lines) + "\nThe server goes on trying; see `remuda ps`."
 
 
 class _Progress:

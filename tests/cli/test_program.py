@@ -161,6 +161,7 @@ def test_exec_passes_output_input_and_the_exit_code(shop: Run) -> None:
     piped = shop("exec", "-i", "shop/db/1", "cat", stdin="hello\nyou\n")
     assert (piped.returncode, piped.stdout) == (0, "hello\nyou\n")
     assert shop("exec", "web", "--", "sh", "-c", "exit 0").returncode == 0
+    assert shop("exec", "web", "echo", "--help", "-q").stdout == "--help -q\n"
     refused = shop("exec", "-it", "web", "sh")
     assert refused.returncode == 2
     assert "terminal" in refused.stderr

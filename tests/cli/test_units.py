@@ -85,8 +85,9 @@ def test_global_options_may_stand_anywhere_but_not_in_foreign_words() -> None:
     )
     assert split_globals(["--url", "u", "exec", "-it", "web", "sh", "--url", "x", "-q"]) == (
         {"url": "u"},
-        ["exec", "-it", "web", "sh", "--url", "x", "-q"],
+        ["exec", "-it", "web", "--", "sh", "--url", "x", "-q"],
     )
+    assert split_globals(["exec", "web", "--", "ls"]) == ({}, ["exec", "web", "--", "ls"])
     assert split_globals(["logs", "--", "--url"]) == ({}, ["logs", "--", "--url"])
     with pytest.raises(CliError):
         split_globals(["ps", "--url"])

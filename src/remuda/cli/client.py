@@ -127,6 +127,7 @@ class Api:
         pause, told = 0.2, False
         while True:
             patience = RETRY_SECONDS if self.reached else FIRST_CONTACT_SECONDS
+            refusal: RefusalError | None = None
             try:
                 answer = self.http.request(method, path, json=body, params=params)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
@@ -141,12 +142,15 @@ class Api:
                     return self._checked(answer)
                 refusal = _refusal(answer, self.server)
                 reason, patience = refusal.message, RETRY_SECONDS
-                # a 503 of ours is said before anything is written; a proxy's 502 or 504 may come after
-                again = repeatable or (answer.status_code == 503 and bool(refusal.reason))
+                # 503 is said before anything was done, by us (no quorum) or a balancer (no server); 502 and 504 may come after
+                again = repeatable or answer.status_code == 503
             if not again or time.monotonic() - started + pause > patience:
+                if refusal is not None and refusal.reason:
+                    raise refusal
                 raise CliError(f"cannot reach {self.server}: {reason}{_advice(reason)}", UNREACHABLE)
             if not told:
-                self.say(f"{self.server} does not answer ({reason}); trying again")
+                what = "cannot do this now" if refusal is not None and refusal.reason else "does not answer"
+                self.say(f"{self.server} {what} ({reason.splitlines()[0]}); trying again")
                 told = True
             time.sleep(pause)
             pause = min(pause * 1.6, 2.0)

@@ -105,7 +105,8 @@ def split_globals(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             rest.append(word)
             if not word.startswith("-"):
                 if command in PASS_THROUGH:
-                    return flags, rest + list(argv[at + 1 :])
+                    tail = list(argv[at + 1 :])
+                    return flags, rest + (["--", *tail] if tail and tail[0] != "--" else tail)
                 command = command or word
         at += 1
     return flags, rest

@@ -116,6 +116,21 @@ async def test_a_dead_engine_is_told_within_5_s_and_its_containers_come_back(
         await until(lambda: len(bed.containers(1)) == 1 and observed(server, 1) == "running", 30)
 
 
+async def test_a_hung_engine_is_told_too(bed: Bed, server: FakeServer, tmp_path: Path) -> None:
+    async with agent_process(bed, tmp_path, server.url):
+        await until(lambda: server.connected, 20)
+        await until(
+            lambda: server.hellos[0].facts.docker == "up" or (server.facts and server.facts[-1].docker == "up"), 20
+        )
+        bed.exec(1, "sh", "-c", "kill -STOP $(cat /run/docker.pid)")
+        try:
+            await until(lambda: server.facts and server.facts[-1].docker == "down", 8, "the hung engine is noticed")
+            assert "did not answer" in server.facts[-1].docker_message
+        finally:
+            bed.exec(1, "sh", "-c", "kill -CONT $(cat /run/docker.pid)")
+        await until(lambda: server.facts[-1].docker == "up", 20)
+
+
 async def test_logs_and_a_shell_reach_into_a_container(bed: Bed, server: FakeServer, tmp_path: Path) -> None:
     talking = LaunchConfig(image_uuid=f"docker:{IMAGE}", command=["sh", "-c", "echo one; echo two >&2; sleep 1000"])
     async with agent_process(bed, tmp_path, server.url):

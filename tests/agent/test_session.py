@@ -13,7 +13,7 @@ from tests.support.fakeengine import FakeEngine
 from tests.support.fakeserver import FakeServer, until
 
 from remuda.agent.conversation import Final
-from remuda.agent.register import Unregistered, exports, fetch_ca
+from remuda.agent.register import Unregistered, exports, fetch_ca, register
 from remuda.core import wire
 from remuda.core.labels import START_ONCE
 from remuda.core.spec import LaunchConfig
@@ -288,23 +288,80 @@ async def test_a_slow_reader_holds_up_its_own_stream_only(start: Start, server: 
     await until(lambda: len(server.received(slow)) == wire.STREAM_WINDOW * 2)
 
 
-async def test_a_private_ca_is_trusted_by_its_fingerprint_only(start: Start) -> None:
-    authority = trustme.CA()
+def _certified(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    pem = authority.cert_pem.bytes().decode()
+    return context
+
+
+def _fingerprint(authority: trustme.CA) -> str:
+    der = ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode())
+    return ":".join(f"{byte:02X}" for byte in hashlib.sha256(der).digest())
+
+
+async def test_a_private_ca_is_trusted_by_its_fingerprint_only(start: Start) -> None:
+    authority = trustme.CA()
     server = FakeServer()
-    server.ca = pem
-    url = await server.start(context)
+    server.ca = authority.cert_pem.bytes().decode()
+    url = await server.start(_certified(authority))
     try:
-        fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
-        colons = ":".join(fingerprint[i : i + 2] for i in range(0, 64, 2)).upper()
         with pytest.raises(Unregistered, match="expected fingerprint"):
             await fetch_ca(f"https://localhost:{server.port}", "00" * 32)
-        await start(url=url, ca_fingerprint=colons)
+        agent = await start(url=url)
+        with pytest.raises(Unregistered, match="CA_FINGERPRINT"):
+            await register(url, "x", "")
+        await agent.stop()
+        assert not server.registrations
+        await start(url=url, ca_fingerprint=_fingerprint(authority))
         await until(lambda: server.connected)
     finally:
         await server.stop()
+
+
+async def test_a_replaced_ca_needs_only_its_new_fingerprint(start: Start) -> None:
+    old, new = trustme.CA(), trustme.CA()
+    server = FakeServer()
+    server.ca = old.cert_pem.bytes().decode()
+    url = await server.start(_certified(old))
+    try:
+        agent = await start(url=url, ca_fingerprint=_fingerprint(old))
+        await until(lambda: server.connected)
+        await agent.stop()
+        await server.stop()
+        server.ca = new.cert_pem.bytes().decode()
+        await server.start(_certified(new))
+        await start(url=url, ca_fingerprint=_fingerprint(new))
+        await until(lambda: server.connected)
+        assert len(server.registrations) == 1
+    finally:
+        await server.stop()
+
+
+async def test_keys_that_are_never_accepted_end_it(start: Start, server: FakeServer) -> None:
+    server.give_useless_keys = True
+    agent = await start()
+    with pytest.raises(Final, match="does not know this agent"):
+        await agent.talking
+    assert len(server.registrations) == 4
+
+
+async def test_a_wrong_new_registration_url_does_not_lose_the_old_registration(
+    start: Start, server: FakeServer
+) -> None:
+    agent = await start()
+    await until(lambda: server.connected)
+    await agent.stop()
+    await start(url=f"http://localhost:{server.port}/v1/scripts/revoked")
+    await until(lambda: len(server.hellos) == 2)
+    assert len(server.registrations) == 1
+
+
+async def test_a_refusal_that_is_not_final_is_tried_again(start: Start, server: FakeServer) -> None:
+    server.refuse = wire.Refused(reason="No quorum")
+    await start()
+    await until(lambda: len(server.hellos) >= 2)
+    server.refuse = None
+    await until(lambda: server.connected)
 
 
 def test_exports_are_read_as_a_shell_would() -> None:

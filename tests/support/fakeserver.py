@@ -38,6 +38,7 @@ class FakeServer:
         self.mute = False
         self.refuse: wire.Refused | None = None
         self.ca = ""
+        self.give_useless_keys = False
         self._runner: web.AppRunner | None = None
         self._sockets: set[web.WebSocketResponse] = set()
         self._streams_opened = 0
@@ -144,10 +145,10 @@ class FakeServer:
             return web.json_response({"type": "error", "message": "bad token"}, status=401)
         key = (await request.json())["key"]
         self.registrations.append(key)
-        self.keys[key] = f"secret-{len(self.registrations)}"
-        return web.json_response(
-            {"type": "register", "key": key, "accessKey": key, "secretKey": self.keys[key]}, status=201
-        )
+        self.keys[key] = secret = f"secret-{len(self.registrations)}"
+        if self.give_useless_keys:
+            self.keys.clear()
+        return web.json_response({"type": "register", "key": key, "accessKey": key, "secretKey": secret}, status=201)
 
     async def _session(self, request: web.Request) -> web.StreamResponse:
         user, password = _basic(request)

@@ -60,6 +60,8 @@ class Session:
         self._collect, self._address = collect, address
         self._registration_url, self._ca_fingerprint = registration_url, ca_fingerprint
         self._outbox = Outbox()
+        self._stale = False
+        """The server did not accept our keys: ask for new ones."""
         self._refusals = 0
         self.connected = False
         runtime.on_report = self._outbox.report
@@ -76,7 +78,7 @@ class Session:
                 why = "the server closed the connection"
             except Unregistered as error:
                 why = str(error)
-                if error.final and (self._refusals or not self.identity.registered):
+                if error.final and (self._stale or not self.identity.registered):
                     raise Final(why) from error
             except Ended as error:
                 why, soon = str(error), error.soon
@@ -100,14 +102,14 @@ class Session:
             await self._trusted(wanted)
         current = self.identity
         moved = bool(wanted) and wanted != current.registration_url
-        if current.registered and not moved and not self._refusals:
+        if current.registered and not moved and not self._stale:
             return current
         if not wanted:
             raise Unregistered("This machine is not registered: run the command from Hosts, Add Host", final=True)
         try:
             keys = await register(wanted, current.uuid, current.ca)
         except Unregistered as error:
-            if moved and current.registered and not self._refusals and error.final:
+            if moved and current.registered and not self._stale and error.final:
                 log.warning("%s. Going on with the registration this machine already has", error)
                 self._registration_url = current.registration_url
                 return current
@@ -120,6 +122,7 @@ class Session:
             detected_ip=keys.detected_ip,
             machine=self._machine,
         )
+        self._stale = False
         self._runtime.book.belongs_to(f"{keys.url} {keys.access_key}")
         log.info("Registered with %s as %s", base_of(wanted), current.uuid)
         return self.identity
@@ -170,6 +173,7 @@ class Session:
                     f"{base_of(url)} does not know this agent any more (its host was deleted?). To register this machine"
                     " again, run the command from Hosts, Add Host"
                 )
+            self._stale = True
             self._refusals += 1
             return Ended(f"{base_of(url)} does not know the keys of this agent; registering again", soon=True)
         return Ended(f"{base_of(url)} does not open a session (status {status}: {body[:200].decode(errors='replace')})")

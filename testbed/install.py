@@ -158,7 +158,7 @@ def nodes_shown(walk: Walk, api: Client | None = None) -> dict[str, dict[str, An
 
 
 def whole(walk: Walk) -> bool:
-    """Is every node of ours live, with every part up?"""
+    """Is every node of ours live, with every part up, by the API and by its own page?"""
     shown = nodes_shown(walk)
     for node in walk.nodes:
         row = shown.get(walk.bed.ip(node))
@@ -168,6 +168,7 @@ def whole(walk: Walk) -> bool:
             part = (row["parts"] or {}).get(name) or {}
             if part.get("state") != "up":
                 raise FailedStepError(f"{name} of h{node} is {part.get('state')}: {part.get('message')}")
+    status_pages(walk)
     return True
 
 

@@ -6,6 +6,7 @@ Docker's own restart policy brings a died process back at once; this is for ever
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -65,12 +66,10 @@ class Keeper:
             log.info("%s is started", part.container)
             return ""
         state = seen.get("State")
-        if state == "running" or state == "restarting":
-            return (
-                ""
-                if state == "running"
-                else "ends as soon as it starts; Docker tries again: docker logs " + part.container
-            )
+        if state == "running":
+            return ""
+        if state == "restarting":
+            return f"ends as soon as it starts and is tried again; its last words: {await self._last_words(part)}"
         if state == "paused":
             return f"is paused; continue it: docker unpause {part.container}"
         if state in ("dead", "removing"):
@@ -84,11 +83,9 @@ class Keeper:
 
     async def _last_words(self, part: Part) -> str:
         text = b""
-        try:
+        with contextlib.suppress(EngineError):
             async for _, piece in self._engine.logs(part.container, follow=False, lines=3, timestamps=False):
                 text += piece
-        except EngineError:
-            pass
         lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
         return lines[-1][:300] if lines else f"none (docker logs {part.container})"
 

@@ -263,7 +263,6 @@ class Supervisor:
         except EngineError as error:
             self.state.stage("engine", False, f"Docker does not answer: {error}")
             return
-        self._seen = seen
         self.state.stage("engine", True, "Docker answers")
         me = self._view.me(self.uuid)
         address = self._address or (me.address if me else "")
@@ -289,6 +288,7 @@ class Supervisor:
         if me is not None:  # before the database was seen, nothing is taken down
             await keeper.drop([name for name in PARTS if name not in names], seen)
             self._off(names)
+        self._seen = seen  # only now: a part that is about to be replaced must not be asked how it is
 
     def _off(self, names: set[str]) -> None:
         met = self._view.ensemble is not None

@@ -12,13 +12,12 @@ from typing import Any
 
 import msgspec
 
-from remuda.core.labels import GLOBAL, truthy
 from remuda.core.model import REMOVED, Host, Instance, Service
 from remuda.core.placement.pipeline import Placed, Refused, place
 from remuda.core.placement.values import Request, Tenant, candidate, tenant
 from remuda.core.spec import LaunchConfig
 from remuda.core.summary import Summary, summarise
-from remuda.core.units import Maker, Unit, group, launch_configs
+from remuda.core.units import Maker, Unit, group, is_global, launch_configs
 
 GOING_SECONDS = 30.0
 """So long a replacement waits for its predecessor to be gone from a host that answers."""
@@ -91,7 +90,7 @@ class Draft:
         self.service = facts.service
         self.maker = Maker(facts.service, facts.stack, facts.project)
         self.configs: dict[str, LaunchConfig] = launch_configs(facts.service)
-        self.is_global = any(truthy(c.labels.get(GLOBAL, "")) for c in self.configs.values())
+        self.is_global = is_global(facts.service)
         self.before: dict[str, Instance] = {i.uuid: i for i in facts.instances}
         self.after: dict[str, Instance] = dict(self.before)
         self.hosts: dict[int, Host] = {host.id: host for host in facts.hosts}

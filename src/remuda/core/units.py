@@ -105,6 +105,11 @@ def launch_configs(service: Service) -> dict[str, LaunchConfig]:
     return ordered
 
 
+def is_global(service: Service) -> bool:
+    """Does it run once per host instead of ``scale`` times?"""
+    return any(labels.truthy(config.labels.get(labels.GLOBAL, "")) for config in launch_configs(service).values())
+
+
 def needs(service: Service, config: LaunchConfig) -> list[str]:
     """Names of the launch configurations that must exist before this one. The service's own name means the primary."""
     wanted = [*config.data_volumes_from_launch_configs]

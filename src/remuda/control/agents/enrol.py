@@ -13,7 +13,7 @@ from remuda.core import labels
 from remuda.core.hosts import CLOSED
 from remuda.core.model import REMOVED, Agent, Host
 from remuda.core.wire import Hello, HostFacts
-from remuda.ports.store import Conflict, Tx
+from remuda.ports.store import Conflict, Tx, eq
 
 VOLATILE = {"cpuCoresPercentages", "loadAvg", "memFree", "memAvailable", "active", "inactive", "buffers", "cached",
             "swapCached", "swapFree", "used", "free", "percentage", "iopsInfo"}  # fmt: skip
@@ -132,15 +132,16 @@ def steady(value: Any) -> Any:
     return [steady(v) for v in value] if isinstance(value, list) else value
 
 
-def finish(tx: Tx, host_id: int, token: str, kind: str, because: str) -> None:
-    """The session ``token`` is over: say so, unless another one has taken over."""
-    host = tx.get(Host, host_id)
+def finish(tx: Tx, host_id: int, token: str, kind: str, because: str, *, server_id: str = "") -> None:
+    """The session ``token`` is over: say so, unless another one has taken over. ``host_id`` 0: the one that has the token."""
+    host = (
+        tx.get(Host, host_id) if host_id else tx.first(Host, eq("session_server", server_id), eq("session_id", token))
+    )
     if host is None or host.session_id != token:
         return
     connection = "reconnecting" if host.connection == "connected" else host.connection
-    tx.update(
-        host, session_id="", session_server="", connection=connection, data={**host.data, "session_end": kind or CLOSED}
-    )
+    data = {**host.data, "session_end": kind or CLOSED}
+    tx.update(host, session_id="", session_server="", connection=connection, data=data)
     note(tx, host, because or "The agent's session ended", level="warning")
 
 

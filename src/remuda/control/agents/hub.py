@@ -29,6 +29,7 @@ HELLO_SECONDS = 10.0
 ENROL_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
 TICK_SECONDS = 0.5
+STALL_SECONDS = 0.5
 RETRY_SECONDS = 0.5
 FIGURES_SECONDS = 300.0
 """CPU and memory figures reach the database at most this often; live ones are in :meth:`Hub.live`."""
@@ -71,6 +72,7 @@ class Hub:
 
     async def run(self) -> None:
         """Serve until cancelled; then hang up on all agents, so that they look for another server at once."""
+        self._closing = False
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tick())
@@ -125,7 +127,13 @@ class Hub:
             return None
         hello = wire.decode_from_agent(frame)
         token = self._clock.token()
-        answer = await self._enrol(agent, hello, token)
+        try:
+            answer = await self._enrol(agent, hello, token)
+        except BaseException:
+            # The row may say all the same that the session stands: nobody else could ever take that back.
+            self._endings[token] = (0, CLOSED, "The session ended before it began")
+            self._to_write.set()
+            raise
         if isinstance(answer, enrol.Refusal):
             await channel.send(wire.encode(wire.Refused(reason=str(answer), final=answer.final)))
             return None
@@ -137,9 +145,7 @@ class Hub:
             old.end(CLOSED, "The agent opened a new session")
         self._live[host.id] = hello.facts
         self.status = f"{len(self._sessions)} agents are connected here"
-        await channel.send(
-            wire.encode(wire.Welcome(host=public("host", host.id) or "", session=token, server=self._server_id))
-        )
+        session.send(wire.Welcome(host=public("host", host.id) or "", session=token, server=self._server_id))
         self._mark(host.id)
         return session
 
@@ -225,9 +231,14 @@ class Hub:
     async def _tick(self) -> None:
         """Ping all agents, and end the sessions of those that are silent."""
         token, next_ping = 0, self._clock.monotonic()
+        now = next_ping
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            now = self._clock.monotonic()
+            last, now = now, self._clock.monotonic()
+            if (stall := now - last - TICK_SECONDS) > STALL_SECONDS:
+                # It was us who did not listen: what was sent meanwhile is still to be read.
+                for session in self._sessions.values():
+                    session.heard += stall
             ping = now >= next_ping
             if ping:
                 token += 1
@@ -266,7 +277,7 @@ class Hub:
             for host_id, (token, host_facts, figures) in facts.items():
                 enrol.restate(tx, host_id, token, host_facts, figures=figures)
             for token, (host_id, kind, reason) in endings.items():
-                enrol.finish(tx, host_id, token, kind, reason)
+                enrol.finish(tx, host_id, token, kind, reason, server_id=self._server_id)
             return stale
 
         try:

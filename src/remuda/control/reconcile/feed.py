@@ -23,6 +23,7 @@ BATCH = 1000
 BACKLOG = 10_000
 POLL_SECONDS, POLL_SECONDS_UNHEALTHY = 5.0, 1.0
 RETRY_SECONDS = 1.0
+LAG_LOOKS, LAG_SECONDS = 5, 0.05
 
 
 class Resync(Exception):  # noqa: N818 - a signal
@@ -196,14 +197,20 @@ class Feed:
         return False
 
     async def _catch_up(self) -> None:
+        patience = LAG_LOOKS
         while True:
             oldest, changes = await self._store.read(self._unit(self.seq))
             if self.seq + 1 < oldest:
                 for listener in self._listeners:
                     listener.fall_behind()
                 self.seq = oldest - 1
+            if not changes and patience > 0 and self._target > self.seq:
+                # A replica may be a moment behind the hint.
+                patience -= 1
+                await asyncio.sleep(LAG_SECONDS)
+                continue
             if not changes:
-                # A hint may name a number that this database never gave (another history): do not chase it.
+                # A hint may also name a number that this database never gave (another history): do not chase it.
                 self._target = self.seq
                 return
             self.seq = changes[-1].seq

@@ -22,6 +22,8 @@ from remuda.ports.store import Conflict, Fenced, Store, Tx
 log = logging.getLogger(__name__)
 
 SHARDS = 4
+WORKERS = 32
+"""Many, because those of one environment wait for each other."""
 CONFLICT_PAUSE = 0.02
 RETRY_SECONDS = 1.0
 
@@ -46,7 +48,7 @@ class Term:
         self.store = store
         self.leases = leases
         self.clock = clock
-        self.queue: KeyedQueue[Key] = KeyedQueue(clock)
+        self.queue: KeyedQueue[Key] = KeyedQueue(clock, workers=WORKERS)
         self.placing: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One lock per environment: two services must not take the same port."""
         self._since: defaultdict[str, dict[tuple[int, str], float]] = defaultdict(dict)

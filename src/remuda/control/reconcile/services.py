@@ -9,11 +9,13 @@ from remuda.control.agents.assignments import Assigner, note
 from remuda.control.reconcile.loop import Key, Term
 from remuda.control.reconcile.snapshot import HostWatch, by_ids, hosts_of, occupancy
 from remuda.core.model import REMOVED, Account, Change, Instance, Service, Stack
-from remuda.core.services import Facts, Plan, plan
+from remuda.core.services import Facts, Note, Plan, plan
+from remuda.core.units import is_global
 from remuda.ports.store import ALIVE, Conflict, Tx, eq
 
 NAME = "services"
 SOONEST = 0.05
+LINES = 4
 TRYING = frozenset({"absent", "pulling", "creating", "created"})
 """What is observed between two attempts of a host at the same container."""
 
@@ -33,22 +35,24 @@ class ServiceController:
 
     def touched(self, tx: Tx, term: Term, changes: Mapping[str, Sequence[Change]]) -> list[Key]:
         """The service itself; that of an instance; after a host's change, or where room was made, the environment's."""
-        keys = {Key(NAME, c.record_id, c.account_id) for c in changes.get("service", ())}
-        wide = {h.account_id for h in self._hosts.changed(tx, changes.get("host", ()))}
+        changed = changes.get("service", ())
+        keys = {Key(NAME, c.record_id, c.account_id) for c in changed}
         instances = by_ids(tx, Instance, (c.record_id for c in changes.get("instance", ())))
         keys |= {Key(NAME, i.service_id, i.account_id) for i in instances if i.service_id is not None}
-        roomier = {i.account_id for i in instances if i.removed is not None} - wide
+        hosts = self._hosts.changed(tx, changes.get("host", ()))
+        wide = {h.account_id for h in hosts if self._hosts.is_new(h)}
         for account_id in wide:
             keys |= {_key(s) for s in tx.find(Service, eq("account_id", account_id), ALIVE)}
-        for account_id in roomier:
-            keys |= {_key(s) for s in tx.find(Service, eq("account_id", account_id), eq("blocked", True), ALIVE)}
-        for stack_id in {s.stack_id for s in by_ids(tx, Service, (c.record_id for c in changes.get("service", ())))}:
-            # Those that wait for this one (depends_on) are its stack's; few enough to look at.
+        roomier = {i.account_id for i in instances if i.removed is not None}
+        roomier |= {h.account_id for h in hosts if h.connection == "connected"}
+        for account_id in roomier - wide:
+            # A thousand agents that move to another server change nothing for a service that has what it wants.
             keys |= {
-                _key(s)
-                for s in tx.find(Service, eq("stack_id", stack_id), ALIVE)
-                if s.depends_on and not _was_active(s)
+                _key(s) for s in tx.find(Service, eq("account_id", account_id), ALIVE) if s.blocked or is_global(s)
             }
+        for stack_id in {s.stack_id for s in by_ids(tx, Service, (c.record_id for c in changed)) if _was_active(s)}:
+            siblings = tx.find(Service, eq("stack_id", stack_id), ALIVE)
+            keys |= {_key(s) for s in siblings if s.depends_on and not _was_active(s)}
         return list(keys)
 
     async def reconcile(self, key: Key) -> tuple[str, float | None]:
@@ -133,9 +137,19 @@ def carry_out(tx: Tx, facts: Facts, draft: Plan) -> None:
         changes["removed"] = tx.now()
     if changes:
         tx.update(service, **changes)
-    for line in draft.notes:
-        note(tx, ids.get(line.uuid, service), line.text, level=line.level)
+    _tell(tx, service, draft.notes, ids)
+
+
+def _tell(tx: Tx, service: Service, notes: Sequence[Note], ids: Mapping[str, Instance]) -> None:
+    """Into the history: each line at its container, and at the service in a few lines, however many containers it has."""
+    for line in notes:
         if line.uuid in ids:
+            note(tx, ids[line.uuid], line.text, level=line.level)
+    level = "warning" if any(line.level != "info" for line in notes) else "info"
+    if len(notes) > LINES:
+        note(tx, service, f"{notes[0].text}; and {len(notes) - 1} more of its containers", level=level)
+    else:
+        for line in notes:
             note(tx, service, line.text, level=line.level)
 
 

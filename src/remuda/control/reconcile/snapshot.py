@@ -43,16 +43,29 @@ class HostWatch:
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[object, ...]] = {}
+        self._solid: dict[int, tuple[object, ...]] = {}
 
     def changed(self, tx: Tx, changes: Sequence[Change]) -> list[Host]:
         """Those of the changed hosts in which something that matters is new."""
         found = []
         for host in by_ids(tx, Host, (c.record_id for c in changes)):
-            marks = (
-                host.desired, host.connection, host.docker, host.removed, host.session_server,
-                tuple(sorted(host.labels.items())), tuple(sorted(host.observed_labels.items())),
-            )  # fmt: skip
+            marks = (host.connection, host.session_server, *_solid(host))
             if self._seen.get(host.id) != marks:
                 self._seen[host.id] = marks
                 found.append(host)
         return found
+
+    def is_new(self, host: Host) -> bool:
+        """Is it, among those, different for what is already there? A session that moved from server to server is not."""
+        if host.connection == "reconnecting":
+            return False
+        marks = (host.connection, *_solid(host))
+        if self._solid.get(host.id) == marks:
+            return False
+        self._solid[host.id] = marks
+        return True
+
+
+def _solid(host: Host) -> tuple[object, ...]:
+    labels = (tuple(sorted(host.labels.items())), tuple(sorted(host.observed_labels.items())))
+    return (host.desired, host.docker, host.removed, *labels)

@@ -17,6 +17,7 @@ from remuda.cli import client
 from remuda.cli.client import Api
 from remuda.cli.config import Settings
 from remuda.cli.errors import REFUSED, UNREACHABLE, CliError, RefusalError
+from remuda.cli.main import run
 
 Answer = tuple[int, Any]
 
@@ -152,6 +153,36 @@ def test_sockets_are_opened_where_the_client_reaches_the_server(api: Api) -> Non
     )
     behind = Api(Settings(url="https://h/prefix/v1"))
     assert behind.socket_url("ws://h/v1/logs/") == "wss://h/prefix/v1/logs/"
+
+
+SCRIPT = "#!/bin/bash\nexit 0\n\u00e4 \n"
+
+
+def test_the_start_up_script_is_written_for_its_owner_only_and_byte_for_byte(
+    player: Player, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setenv("REMUDA_URL", f"http://127.0.0.1:{player.port}")
+    monkeypatch.setenv("REMUDA_CLIENT_CONFIG", str(tmp_path / "cli.json"))
+    player.answers = [(200, SCRIPT)]
+    path = tmp_path / "ha.sh"
+    path.write_text("older and longer than the new one " * 10)
+    path.chmod(0o644)
+    assert run(["ha", "script", "--size", "3", "--registration-url", "https://x", "-o", str(path)]) == 0
+    assert path.read_bytes() == SCRIPT.encode()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert player.asked == [("POST", "/v1/haconfigs/haconfig?action=createscript")]
+    capsysbinary.readouterr()
+    assert run(["ha", "script", "-o", "-"]) == 0
+    assert capsysbinary.readouterr().out == SCRIPT.encode()
+
+
+def test_a_mistake_of_ours_is_a_sentence_too(
+    player: Player, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REMUDA_URL", f"http://127.0.0.1:{player.port}")
+    player.answers = [(200, [1, 2])]
+    assert run(["ps"]) == 1
+    assert "REMUDA_DEBUG=1" in capsys.readouterr().err
 
 
 @pytest.fixture

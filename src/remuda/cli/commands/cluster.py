@@ -43,12 +43,15 @@ def status() -> None:
     session.output.line(f"quorum:     {'yes' if quorum.get('ok') else 'no: ' + str(quorum.get('reason') or 'unknown')}")
     for check in database.get("checks") or []:
         if not check.get("ok"):
-            session.output.line(f"database:   {check.get('message')} {check.get('fix') or ''}".rstrip())
+            said = [str(part).rstrip(".") for part in (check.get("message"), check.get("fix")) if part]
+            session.output.line(f"database:   {'. '.join(said)}.")
     if nodes:
         session.output.line()
         show_nodes(nodes)
     elif not ha.get("enabled"):
-        session.output.say("this is a single server; `remuda ha generate --url https://...` prepares a cluster")
+        session.output.say(
+            "this is a single server; `remuda ha generate --registration-url https://...` prepares a cluster"
+        )
 
 
 def show_nodes(nodes: list[Json]) -> None:
@@ -173,7 +176,7 @@ def script(
     cert: str = "",
     key: str = "",
     chain: str = "",
-    output: Annotated[str, Parameter(name=["--output", "-o"])] = "remuda-ha.sh",
+    output: Annotated[str, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = "remuda-ha.sh",
 ) -> None:
     """Get the script that starts a management node; the same generation gives the same bytes.
 

@@ -23,7 +23,7 @@ READABLE = ("running", "stopped", "starting", "stopping", "restarting", "error")
 def logs(
     *names: str,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="")] = False,
-    tail: Annotated[int, Parameter(name=["--tail", "--lines", "-n"])] = 100,
+    tail: Annotated[int, Parameter(name=["--tail", "--lines", "-n"], allow_leading_hyphen=True)] = 100,
     timestamps: Annotated[bool, Parameter(name=["--timestamps", "-t"], negative="")] = False,
 ) -> None:
     """Show the output of containers, merged by time.

@@ -49,7 +49,7 @@ class Files:
 
 def up(
     *,
-    files: Annotated[list[str] | None, Parameter(name=["--file", "-f"])] = None,
+    files: Annotated[list[str] | None, Parameter(name=["--file", "-f"], allow_leading_hyphen=True)] = None,
     stack: Annotated[str, Parameter(name=["--stack", "-s", "--project-name", "-p"])] = "",
     detach: Annotated[bool, Parameter(name=["--detach", "-d"], negative="")] = False,
     rancher_file: Annotated[str, Parameter(name=["--rancher-file", "-r"])] = "",

@@ -188,6 +188,16 @@ def test_a_shared_namespace_waits_until_its_owner_runs(sharing: dict[str, str]) 
     assert set(found.companions.values()) == {"c-u1"}
 
 
+def test_a_container_whose_network_is_gone_for_good_is_made_anew() -> None:
+    both = {"u1": primary(), "u2": sidekick(network_mode="container:u1")}
+    guest = box("u2", "exited", network="container:old")
+    assert plan(both, [box("u1"), guest], {"u1": DONE, "u2": Done(6)}, {}, 0.0) == [
+        Remove("u2", "c-u2", 0, "the container whose network it shared is gone")
+    ]
+    guest = box("u2", "exited", network="container:c-u1")
+    assert plan(both, [box("u1"), guest], {"u1": DONE, "u2": Done(6)}, {}, 0.0) == [Start("u2", "c-u2", again=True)]
+
+
 def test_pauses_double_up_to_a_minute_and_forget_after_a_stable_run() -> None:
     backoff, pauses = None, []
     for _ in range(8):

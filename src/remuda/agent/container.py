@@ -99,7 +99,11 @@ async def become_permanent(engine: Engine, own: Document, arguments: Sequence[st
         await _replace(engine, NAME)
         container = await engine.create(NAME, sibling(own, arguments))
         await engine.start(container)
-        await _prove(engine, container)
+        try:
+            await _prove(engine, container)
+        except NotPermanent:
+            await engine.remove(container, force=True, volumes=False)
+            raise
     except EngineError as error:
         raise NotPermanent(f"Docker does not start {NAME}: {error}") from error
     log.info("Container %s runs the agent from now on (see: docker logs %s)", NAME, NAME)

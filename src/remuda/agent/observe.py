@@ -36,6 +36,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     started: int | None = None
     created: int = 0
     address: str = ""
+    network: str = ""
+    """Docker's network mode; ``container:<id>`` when it lives in another one's."""
     ports: tuple[Port, ...] = ()
     error: str = ""
     oom: bool = False
@@ -81,6 +83,7 @@ def from_inspect(document: dict[str, Any], agent: str) -> Container:
         started=milliseconds(str(state.get("StartedAt", ""))),
         created=milliseconds(str(document.get("Created", ""))) or 0,
         address=_address(network),
+        network=str(host.get("NetworkMode") or ""),
         ports=_ports(network.get("Ports") or {}),
         error=str(state.get("Error", "")),
         oom=bool(state.get("OOMKilled")),

@@ -1,7 +1,8 @@
 """What to do on this host now: ``plan(assignments, containers, done, backoffs, now) -> actions``. Pure.
 
 A container belongs to an assignment by its uuid label. It is never made anew because its launch configuration changed: a
-changed service gets new instances from the control plane. It is made again only when it is missing. What this agent made and
+changed service gets new instances from the control plane. It is made again only when it is missing, or cannot ever start
+again because the container whose network it shared was made anew. What this agent made and
 a complete list of assignments does not name is removed. Containers that somebody started by hand are left alone, except
 where a user asked for one of them (``native`` assignments), and then exactly once per request.
 
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from remuda.agent.observe import GONE_STATES, Container
-from remuda.agent.translate import needs
+from remuda.agent.translate import CONTAINER_MODE, needs, network_mode
 from remuda.core import labels
 from remuda.core.model import REMOVED, RUNNING
 from remuda.core.spec import PRIMARY, LaunchConfig
@@ -251,6 +252,9 @@ def _bring_up(wish: Assignment, container: Container | None, known: Done | None,
         return Wait(wish.uuid, 0, missing)
     if container is None:
         return Create(wish.uuid, True, found)
+    shared = container.network.startswith(CONTAINER_MODE) and network_mode(wish.spec, found)
+    if found and shared and shared != container.network:
+        return Remove(wish.uuid, container.id, 0, "the container whose network it shared is gone")
     return Start(wish.uuid, container.id, again=container.ended and not _newer(wish, known))
 
 

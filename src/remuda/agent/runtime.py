@@ -51,8 +51,9 @@ class Runtime:
         on_docker: Callable[[], None] = lambda: None,
     ) -> None:
         self.book = book
-        self.watch = Watch(engine, agent, self._changed, self._docker_changed)
-        self.watch.busy = lambda uuid: uuid in self._busy
+        self.watch = Watch(
+            engine, agent, on_change=self._changed, on_docker=self._docker_changed, busy=lambda uuid: uuid in self._busy
+        )
         self.on_report, self.on_docker = on_report, on_docker
         self._worker = Worker(engine, agent)
         self._busy: dict[str, asyncio.Task[None]] = {}
@@ -209,7 +210,7 @@ class Runtime:
     async def _work(self, action: plan.Action) -> None:
         uuid = action.uuid
         wish = self.book.assignments.get(uuid)
-        log.info("%s %s", type(action).__name__.lower(), wish.name if wish and wish.name else uuid)
+        log.info("%s %s", type(action).__name__.lower(), self._name(uuid))
         target = getattr(action, "container", None)
         try:
             target = await self._carry_out(action, wish) or target
@@ -226,17 +227,21 @@ class Runtime:
         try:
             target = await self._worker.run(action, wish, lambda *words: self._tell(uuid, Status(*words)))
         except EngineDown as error:
-            log.warning("%s: %s", uuid, error)
+            log.warning("%s: %s", self._name(uuid), error)
             self._backoffs[uuid] = plan.Backoff(0, _now() + 1.0)
         except (EngineError, Untranslatable) as error:
             self._refused(uuid, str(error))
         except Exception as error:
-            log.exception("Working on %s failed", uuid)
+            log.exception("Working on %s failed", self._name(uuid))
             self._refused(uuid, f"The agent failed: {error!r}")
         else:
             self._succeeded(action, wish)
             return target
         return None
+
+    def _name(self, uuid: str) -> str:
+        wish = self.book.assignments.get(uuid)
+        return wish.name if wish and wish.name else uuid
 
     def _succeeded(self, action: plan.Action, wish: Assignment | None) -> None:
         """Note what was carried out: the assignment as it was when the work began, which may not be the newest."""
@@ -249,7 +254,7 @@ class Runtime:
             self._save.set()
 
     def _refused(self, uuid: str, message: str) -> None:
-        log.warning("%s: %s", uuid, message)
+        log.warning("%s: %s", self._name(uuid), message)
         self._backoffs[uuid] = plan.failed(self._backoffs.get(uuid), _now(), message)
 
     async def _look(self, uuid: str, action: plan.Action, target: str | None) -> None:
@@ -260,7 +265,7 @@ class Runtime:
                 return
             after = await self.watch.refresh(target)
         except EngineError as error:
-            log.warning("%s: cannot see the result: %s", uuid, error)
+            log.warning("%s: cannot see the result: %s", self._name(uuid), error)
             return
         if after is not None and after.ended and isinstance(action, plan.Create | plan.Start | plan.Restart):
             self._crashed(after)

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from remuda.agent.observe import Container, from_inspect, owned_uuid
-from remuda.core.labels import CONTAINER_UUID
 from remuda.ports.engine import Document, Engine, EngineDown, EngineError
 
 log = logging.getLogger("remuda.agent.watch")
@@ -49,18 +48,25 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 class Watch:
     """``containers`` by Docker id. ``on_change(before, after)`` is called for each difference, ``on_docker`` when the engine
-    comes or goes."""
+    comes or goes. A container that is ``busy`` (somebody works on it, by uuid) is not looked at: that somebody will."""
 
-    def __init__(self, engine: Engine, agent: str, on_change: Changed, on_docker: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        agent: str,
+        *,
+        on_change: Changed,
+        on_docker: Callable[[], None],
+        busy: Callable[[str], bool],
+    ) -> None:
         self._engine, self._agent = engine, agent
-        self._on_change, self._on_docker = on_change, on_docker
+        self._on_change, self._on_docker, self._busy = on_change, on_docker, busy
         self.containers: dict[str, Container] = {}
         self.up = False
         self.seen = False
         """True once the engine was listed: until then nothing may be concluded from a missing container."""
         self.message = "Docker has not answered yet"
         self.info: Document = {}
-        self.busy: Callable[[str], bool] = lambda uuid: False
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
 
@@ -137,7 +143,7 @@ class Watch:
             self._put(container, None)
             return
         uuid = owned_uuid(actor.get("Attributes") or {}, self._agent)
-        if uuid and self.busy(uuid) and CONTAINER_UUID in (actor.get("Attributes") or {}):
+        if uuid and self._busy(uuid):
             return  # whoever works on it looks when the work is done
         self._dirty.add(container)
         self._wake.set()

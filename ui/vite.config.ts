@@ -8,7 +8,8 @@ export default defineConfig(({ command }) => ({
   base: command === "build" ? "/static/" : "/",
   plugins: [svelte()],
   build: {
-    outDir: "../src/remuda/static",
+    // scripts/ui-build puts it into src/remuda/static, new files before old ones go, so that a running server stays whole.
+    outDir: "dist",
     emptyOutDir: true,
     target: "es2022",
     // The content security policy allows no inlined fonts or scripts.

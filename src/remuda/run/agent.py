@@ -234,9 +234,13 @@ async def _until_final(session: Session, runtime: Runtime) -> int:
 async def _pulse(path: str) -> None:
     """Touch a file while the event loop turns: the image's health check looks at its age."""
     while path:
-        with contextlib.suppress(OSError):
-            Path(path).touch()
+        _touch(path)
         await asyncio.sleep(PULSE_SECONDS)
+
+
+def _touch(path: str) -> None:
+    with contextlib.suppress(OSError):
+        Path(path).touch()
 
 
 async def _own_document(engine: DockerEngine) -> Document | None:

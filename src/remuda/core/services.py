@@ -78,6 +78,8 @@ class _Planner(Draft):
         for unit in self.units():
             for i in unit.live:
                 if i.desired != desired:
+                    if desired == RUNNING and self.service.data.get("was_active") is True:
+                        self.notes.append(Note(f"{i.name} is started again: its service is active", i.uuid))
                     self.after[i.uuid] = msgspec.structs.replace(i, desired=desired)
 
     def trim(self) -> None:

@@ -60,6 +60,10 @@ def _store_one(tx: Tx, host: Host, batch: Batch) -> None:
                 _adopt(tx, host, report)
         elif instance.host_id == host.id:
             _write(tx, instance, observed(instance, report))
+        elif instance.native and instance.removed is not None and report.native:
+            # The machine was registered anew: what it runs by itself is the same container on another host row.
+            moved = {"host_id": host.id, "account_id": host.account_id, "assign_seq": 0, "applied_seq": 0}
+            _write(tx, tx.update(instance, **moved), observed(instance, report) | {"applied_seq": 0})
     if batch.complete:
         for uuid, instance in known.items():
             if uuid not in batch.reports and instance.host_id == host.id and instance.removed is None:
@@ -98,7 +102,7 @@ def observed(instance: Instance, report: ContainerReport) -> dict[str, Any]:
         "applied_seq": max(instance.applied_seq, report.applied_seq),
     }
     if instance.native:
-        changes |= _native(instance, report.observed, changes["applied_seq"])
+        changes |= _native(report.observed, pending=changes["applied_seq"] < instance.assign_seq)
         changes["name"] = report.name.lstrip("/") or instance.name
     return changes
 
@@ -110,25 +114,26 @@ def missing(instance: Instance, applied_seq: int) -> dict[str, Any]:
         "applied_seq": max(instance.applied_seq, min(applied_seq, instance.assign_seq)),
     }  # fmt: skip
     if instance.native:
-        changes |= _native(instance, "absent", changes["applied_seq"])
+        changes |= _native("absent", pending=False)
     return changes
 
 
-def _native(instance: Instance, seen: str, applied_seq: int) -> dict[str, Any]:
+def _native(seen: str, *, pending: bool) -> dict[str, Any]:
     """A container that somebody else owns: its wish follows what it does, once our own order (if any) is carried out."""
     if seen == "absent":
-        return {"removed": instance.created if instance.removed is None else instance.removed, "desired": REMOVED}
-    if applied_seq < instance.assign_seq:
-        return {"removed": None}
-    return {"removed": None, "desired": RUNNING if seen == "running" else STOPPED}
+        return {"desired": REMOVED}
+    return {} if pending else {"desired": RUNNING if seen == "running" else STOPPED}
 
 
 def _write(tx: Tx, instance: Instance, changes: dict[str, Any]) -> None:
-    if instance.removed is not None and not instance.native:
-        return
-    if changes.get("removed") is not None and instance.removed is None:
-        changes["removed"] = tx.now()
-    elif instance.removed is not None and changes.get("removed") is not None:
+    if instance.native:
+        if changes["observed"] != "absent":
+            changes["removed"] = None  # it may have been gone and come back
+        elif instance.removed is None:
+            changes["removed"] = tx.now()
+        else:
+            return
+    elif instance.removed is not None:
         return
     changed = tx.update(instance, **changes)
     if instance.native or changed.observed == instance.observed:

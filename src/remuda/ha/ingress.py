@@ -21,6 +21,9 @@ STATUS_PORT = 18080
 NODE_NAME = "remuda-node"
 """The name by which doors know each other in TLS: each node's own certificate covers it."""
 HOP = "X-Remuda-Hop"
+UNSEALED = "not-in-force"
+"""Stands in the text where a digest is put when it comes in force, so that a running haproxy can be asked what it read."""
+ADMIN_SOCKET = "admin.sock"
 _PRIVATE = "127.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 169.254.0.0/16 ::1 fc00::/7 fe80::/10"
 
 UNAVAILABLE = """HTTP/1.0 503 Service Unavailable
@@ -66,11 +69,12 @@ def configuration(
 
 def _global(directory: str) -> list[str]:
     return f"""global
+    description {UNSEALED}
     log stdout format raw local0 notice
     maxconn 8000
     no strict-limits
     hard-stop-after 1h
-    stats socket {directory}/admin.sock mode 600 level admin expose-fd listeners
+    stats socket {directory}/{ADMIN_SOCKET} mode 600 level admin expose-fd listeners
     ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
     ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20
     tune.ssl.default-dh-param 2048

@@ -100,15 +100,12 @@ class NodeState:
         for stage in self.stages.values():
             if stage.state == "done":
                 continue
-            waiting = stage.id == "peers" or (stage.id == "zookeeper" and self._state("zookeeper") == "waiting")
+            waiting = stage.id == "peers"
             word: Overall = "waiting" if waiting and stage.state == "doing" else "starting"
             return word, f"{stage.title}: {stage.message or 'not begun'}"
         if self.spare:
             return "up", "This node is a spare: it takes over when one of the others is lost."
         return "up", "All parts of this node are up."
-
-    def _state(self, part: str) -> str:
-        return self.parts[part].state if part in self.parts else ""
 
     def reported(self) -> dict[str, Any]:
         """``parts`` of the node's row: what other nodes and the API show."""

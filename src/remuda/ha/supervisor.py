@@ -65,6 +65,7 @@ class Supervisor:
         self._migrated = False
         self._beat = 0
         self._foreign = 0
+        self._door_told = 0.0
         self._home = options.data / "ha"
         self._reach = Reach(generation.ports)
         self._began = time.monotonic()
@@ -269,11 +270,7 @@ class Supervisor:
         if not address:
             return
         items = await asyncio.to_thread(wanted.parts, self._view, address)
-        reload, wrong = await wanted.renew_door()
-        self.state.notice("ingress", wrong)
-        if reload and seen.get(INGRESS, {}).get("State") == "running":
-            log.info("the front door takes up its new configuration")
-            await keeper.signal(INGRESS, "SIGUSR2")
+        await self._keep_door(seen)
         for item in items:
             try:
                 problem = await keeper.ensure(item, seen.get(item.name), self._may_replace, wanted.obstacle)
@@ -289,6 +286,19 @@ class Supervisor:
             await keeper.drop([name for name in PARTS if name not in names], seen)
             self._off(names)
         self._seen = seen  # only now: a part that is about to be replaced must not be asked how it is
+
+    async def _keep_door(self, seen: dict[str, dict[str, Any]]) -> None:
+        """The running haproxy must have read what is in force; a signal in the middle of its reload is lost, so it is asked."""
+        digest, wrong = await self._wanted.renew_door()
+        self.state.notice("ingress", wrong)
+        if not digest or seen.get(INGRESS, {}).get("State") != "running":
+            return
+        has = await self._wanted.door_read()
+        now = time.monotonic()
+        if has and has != digest and now - self._door_told > 3:
+            log.info("the front door takes up its new configuration")
+            self._door_told = now
+            await self._keeper.signal(INGRESS, "SIGUSR2")
 
     def _off(self, names: set[str]) -> None:
         met = self._view.ensemble is not None

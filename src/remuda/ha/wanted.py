@@ -17,7 +17,7 @@ from remuda.ha import probes, zookeeper
 from remuda.ha.certificates import fingerprint
 from remuda.ha.cluster import View
 from remuda.ha.files import Files, Peer
-from remuda.ha.ingress import SERVER_PORT
+from remuda.ha.ingress import ADMIN_SOCKET, SERVER_PORT, UNSEALED
 from remuda.ha.node import Generation, write
 from remuda.ha.parts import INGRESS, REDIS, SERVER, ZOOKEEPER, Part, part
 
@@ -147,24 +147,41 @@ class Wanted:
 
     # ------------------------------------------------------------ the front door's configuration
 
-    async def renew_door(self) -> tuple[bool, str]:
-        """Put a new configuration in force if haproxy accepts it: (reload?, what is wrong)."""
+    async def renew_door(self) -> tuple[str, str]:
+        """Put a new configuration in force if haproxy accepts it: (what a running one should have read, what is wrong)."""
         door = self.files.door
-        digest = hashlib.sha256(b"\0".join((door / name).read_bytes() for name in _DOOR_FILES)).hexdigest()
-        applied = door / "applied"
-        if applied.exists() and applied.read_text() == digest and (door / "haproxy.cfg").exists():
-            return False, ""
+        digest = hashlib.sha256(b"\0".join((door / name).read_bytes() for name in _DOOR_FILES)).hexdigest()[:24]
+        current = door / "haproxy.cfg"
+        if current.exists() and f"description {digest}\n" in current.read_text():
+            return digest, ""
+        if wrong := await self._refused(door / "haproxy.cfg.new"):
+            return "", f"haproxy refuses the new configuration, the old one stays in force: {wrong}"
+        write(current, (door / "haproxy.cfg.new").read_text().replace(UNSEALED, digest, 1))
+        return digest, ""
+
+    async def _refused(self, path: Path) -> str:
         program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
-        if program:
-            check = await asyncio.create_subprocess_exec(
-                program, "-c", "-f", str(door / "haproxy.cfg.new"),
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            )  # fmt: skip
-            async with asyncio.timeout(20):
-                said, _ = await check.communicate()
-            if check.returncode:
-                words = said.decode(errors="replace").strip()[-400:]
-                return False, f"haproxy refuses the new configuration, the old one stays in force: {words}"
-        write(door / "haproxy.cfg", (door / "haproxy.cfg.new").read_text())
-        write(applied, digest)
-        return True, ""
+        if not program:
+            return ""
+        check = await asyncio.create_subprocess_exec(
+            program, "-c", "-f", str(path), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        async with asyncio.timeout(20):
+            said, _ = await check.communicate()
+        return said.decode(errors="replace").strip()[-400:] if check.returncode else ""
+
+    async def door_read(self) -> str:
+        """Which configuration the running haproxy has read; empty when it cannot be asked."""
+        try:
+            async with asyncio.timeout(2):
+                reader, writer = await asyncio.open_unix_connection(str(self.files.door / ADMIN_SOCKET))
+                try:
+                    writer.write(b"show info\n")
+                    text = (await reader.read(65536)).decode(errors="replace")
+                    while not reader.at_eof():
+                        text += (await reader.read(65536)).decode(errors="replace")
+                finally:
+                    writer.transport.abort()
+        except (OSError, TimeoutError):
+            return ""
+        return next((line.split(": ", 1)[1] for line in text.splitlines() if line.startswith("description: ")), "")

@@ -28,11 +28,12 @@ class Player:
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.answers: list[Answer | None] = [(200, {})]
         self.asked: list[tuple[str, str]] = []
+        self.bodies: list[bytes] = []
         player = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def _play(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                player.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
                 player.asked.append((self.command, self.path))
                 answer = player.answers.pop(0) if len(player.answers) > 1 else player.answers[0]
                 if answer is None:
@@ -171,8 +172,10 @@ def test_the_start_up_script_is_written_for_its_owner_only_and_byte_for_byte(
     assert path.read_bytes() == SCRIPT.encode()
     assert path.stat().st_mode & 0o777 == 0o600
     assert player.asked == [("POST", "/v1/haconfigs/haconfig?action=createscript")]
+    assert json.loads(player.bodies[-1]) == {"clusterSize": 3, "hostRegistrationUrl": "https://x"}
     capsysbinary.readouterr()
     assert run(["ha", "script", "-o", "-"]) == 0
+    assert json.loads(player.bodies[-1]) == {}
     assert capsysbinary.readouterr().out == SCRIPT.encode()
 
 

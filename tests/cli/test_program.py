@@ -110,6 +110,11 @@ def test_scale_stop_start_restart_and_wait(shop: Run) -> None:
     assert json.loads(shop("inspect", "shop/db").stdout)["state"] == "inactive"
     assert shop("stop", "db").returncode == 0
     assert shop("start", "db", "--wait").returncode == 0
+    assert shop("stop", "shop", "--wait").returncode == 0
+    woken = shop("up", env={"SECRET": "s"})
+    assert woken.returncode == 0, woken.stderr
+    assert "db was stopped; it is started again" in woken.stderr
+    assert shop("scale", "web=1", "--wait").returncode == 0
     assert shop("restart", "shop/web", "shop/db/1", "--wait").returncode == 0
     assert shop("wait", "shop/web", "--timeout", "20").returncode == 0
     late = shop("wait", "shop/web", "--state", "inactive", "--timeout", "0.5")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from remuda.cli.config import Settings
-from remuda.cli.errors import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, CliError, RefusalError
+from remuda.cli.errors import NOT_FOUND, REFUSED, UNREACHABLE, CliError, RefusalError
 
 if TYPE_CHECKING:
     import httpx2
@@ -322,6 +322,3 @@ def _advice(reason: str) -> str:
     if "WRONG_VERSION_NUMBER" in reason:
         return "; it does not speak TLS there, use http://"
     return ""
-
-
-__all__ = ["FAILED", "Api", "Json", "choose_project", "plural", "tls_context"]

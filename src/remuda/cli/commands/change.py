@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from remuda.cli.client import Json
 from remuda.cli.commands.listing import settled
-from remuda.cli.errors import REFUSED, USAGE, CliError, RefusalError
+from remuda.cli.errors import USAGE, CliError, RefusalError
 from remuda.cli.output import reason_of, state_of
 from remuda.cli.session import Session, confirm, current, wait_until
 
@@ -195,6 +195,3 @@ def rm(*names: str, force: Force = False, wait: Wait = False, wait_timeout: Time
 
 def _word(resource: Json) -> str:
     return "stack" if resource["type"] == "environment" else str(resource["type"])
-
-
-__all__ = ["REFUSED", "parse_scale", "restart", "rm", "scale", "start", "stop"]

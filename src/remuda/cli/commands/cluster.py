@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from remuda.cli.client import Json
-from remuda.cli.errors import FAILED, REFUSED, CliError
+from remuda.cli.errors import REFUSED, USAGE, CliError
 from remuda.cli.session import current, read_text
 
 app = App(name="ha", group="Installation", help="High availability: status (the default), generate, script.")
@@ -19,9 +21,6 @@ PORTS = {
     "redis_port": "redisPort", "zookeeper_client_port": "zookeeperClientPort",
     "zookeeper_quorum_port": "zookeeperQuorumPort", "zookeeper_leader_port": "zookeeperLeaderPort",
 }  # fmt: skip
-
-Port = int | None
-Size = Annotated[int | None, Parameter(name=["--size", "-n"])]
 
 
 @app.default
@@ -85,46 +84,16 @@ def _detail(node: Json) -> str:
     return "; ".join(said) or str(node.get("transitioningMessage") or "")
 
 
-def _wishes(size: int | None, url: str, cert: str, key: str, chain: str, ports: dict[str, Any]) -> Json:
-    body: Json = {}
-    if size is not None:
-        body["clusterSize"] = size
-    if url:
-        body["hostRegistrationUrl"] = url
-    for name, path in (("cert", cert), ("key", key), ("certChain", chain)):
-        if path:
-            body[name] = read_text(path)
-    if bool(cert) != bool(key):
-        raise CliError("--cert and --key belong together", REFUSED)
-    body |= {PORTS[name]: value for name, value in ports.items() if value is not None}
-    return body
-
-
-@app.command
-def generate(
-    *,
-    size: Size = None,
-    url: Annotated[str, Parameter(name="--registration-url")] = "",
-    cert: str = "",
-    key: str = "",
-    chain: str = "",
-    http_port: Port = None,
-    https_port: Port = None,
-    pp_http_port: Port = None,
-    pp_https_port: Port = None,
-    redis_port: Port = None,
-    zookeeper_client_port: Port = None,
-    zookeeper_quorum_port: Port = None,
-    zookeeper_leader_port: Port = None,
-    rotate: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
-    """Judge the wishes and make a configuration generation of them; the same wishes give the same generation.
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What a generation should be. What is left out stays as in the generation in force, or gets its default.
 
     Parameters
     ----------
     size
         Number of management nodes: 1, 3 or 5.
-    url
+    registration_url
         Address under which hosts and people reach the load balancer, such as https://remuda.example.com.
     cert
         Certificate file (PEM). Default: one is made.
@@ -148,18 +117,55 @@ def generate(
         Port of ZooKeeper between nodes.
     zookeeper_leader_port
         Port of ZooKeeper's elections.
+    """
+
+    size: Annotated[int | None, Parameter(name=["--size", "-n"])] = None
+    registration_url: str = ""
+    cert: str = ""
+    key: str = ""
+    chain: str = ""
+    http_port: int | None = None
+    https_port: int | None = None
+    pp_http_port: int | None = None
+    pp_https_port: int | None = None
+    redis_port: int | None = None
+    zookeeper_client_port: int | None = None
+    zookeeper_quorum_port: int | None = None
+    zookeeper_leader_port: int | None = None
+
+    def body(self) -> Json:
+        """As the API wants it."""
+        if bool(self.cert) != bool(self.key):
+            raise CliError("--cert and --key belong together", USAGE)
+        found: Json = {}
+        if self.size is not None:
+            found["clusterSize"] = self.size
+        if self.registration_url:
+            found["hostRegistrationUrl"] = self.registration_url
+        for name, path in (("cert", self.cert), ("key", self.key), ("certChain", self.chain)):
+            if path:
+                found[name] = read_text(path)
+        ports = {theirs: getattr(self, ours) for ours, theirs in PORTS.items()}
+        return found | {name: port for name, port in ports.items() if port is not None}
+
+
+NO_WISHES = Wishes()
+
+
+@app.command
+def generate(wishes: Wishes = NO_WISHES, *, rotate: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Judge the wishes and make a configuration generation of them; the same wishes give the same generation.
+
+    Parameters
+    ----------
+    wishes
+        What it should be.
     rotate
         A new generation with new keys, also where nothing else changed. All nodes must run the new script.
     """
     session = current()
-    ports = {
-        "http_port": http_port, "https_port": https_port, "pp_http_port": pp_http_port, "pp_https_port": pp_https_port,
-        "redis_port": redis_port, "zookeeper_client_port": zookeeper_client_port,
-        "zookeeper_quorum_port": zookeeper_quorum_port, "zookeeper_leader_port": zookeeper_leader_port,
-    }  # fmt: skip
-    body = _wishes(size, url, cert, key, chain, ports)
     action = "rotate" if rotate else "generate"
-    made = session.api.request("POST", CONFIG, body, params={"action": action}, repeat=not rotate)
+    made = session.api.request("POST", CONFIG, wishes.body(), params={"action": action}, repeat=not rotate)
     if session.output.form == "json":
         session.output.document(made)
         return
@@ -170,38 +176,23 @@ def generate(
 
 @app.command
 def script(
+    wishes: Wishes = NO_WISHES,
     *,
-    size: Size = None,
-    url: Annotated[str, Parameter(name="--registration-url")] = "",
-    cert: str = "",
-    key: str = "",
-    chain: str = "",
     output: Annotated[str, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = "remuda-ha.sh",
 ) -> None:
     """Get the script that starts a management node; the same generation gives the same bytes.
 
     Parameters
     ----------
-    size
-        Number of management nodes: 1, 3 or 5. Default: that of the generation in force.
-    url
-        Address of the load balancer. Default: that of the generation in force.
-    cert
-        Certificate file (PEM).
-    key
-        Its private key.
-    chain
-        Intermediate certificates.
+    wishes
+        What it should be. Without any: the generation in force.
     output
         File to write, for its owner only; - for stdout.
     """
     session = current()
-    body = _wishes(size, url, cert, key, chain, {})
-    answer = session.api.raw("POST", CONFIG, body, params={"action": "createscript"}, repeat=True)
+    answer = session.api.raw("POST", CONFIG, wishes.body(), params={"action": "createscript"}, repeat=True)
     if output == "-":
         session.output.out.flush()
-        import sys
-
         sys.stdout.buffer.write(answer.content)
         sys.stdout.buffer.flush()
         return
@@ -220,6 +211,3 @@ def write_private(path: Path, content: bytes) -> None:
             file.write(content)
     except OSError as error:
         raise CliError(f"cannot write {path}: {error.strerror}", REFUSED) from None
-
-
-__all__ = ["FAILED", "app", "parts_of", "write_private"]

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from remuda.cli.client import Json
-from remuda.cli.errors import REFUSED, USAGE, CliError, RefusalError
+from remuda.cli.errors import USAGE, CliError, RefusalError
 from remuda.cli.output import reason_of, state_of
 from remuda.cli.session import confirm, current
 
@@ -157,6 +157,3 @@ def rm(*names: str, force: Annotated[bool, Parameter(name=["--force", "-f"], neg
     for host in hosts:
         session.api.delete(host)
         session.output.say(f"{host.get('name') or host.get('hostname')} is being removed; stop its agent there as well")
-
-
-__all__ = ["REFUSED", "app", "change_labels"]

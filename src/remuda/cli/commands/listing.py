@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from remuda.cli.client import Json
-from remuda.cli.errors import FAILED, NOT_FOUND, REFUSED, CliError
+from remuda.cli.errors import FAILED, REFUSED, CliError
 from remuda.cli.names import EVERYTHING, Inventory
 from remuda.cli.output import clean, endpoints_of, reason_of, state_of
 from remuda.cli.session import current, wait_until
@@ -239,6 +239,3 @@ def events(*, kinds: Annotated[list[str] | None, Parameter(name="--type")] = Non
         reason = reason_of(resource)
         text = f"{stamp}  {kind:<12} {event.get('resourceId') or '':<8} {name:<30} {state_of(resource)}"
         session.output.line(text.rstrip() + (f"  {clean(reason)}" if reason else ""))
-
-
-__all__ = ["NOT_FOUND", "events", "export", "inspect", "ps", "show_services", "stacks", "wait"]

@@ -18,7 +18,7 @@ from cyclopts import Parameter
 
 from remuda.cli.client import Api, Json
 from remuda.cli.errors import FAILED, REFUSED, TIMED_OUT, USAGE, CliError, RefusalError
-from remuda.cli.output import clean, paint, reason_of, state_of
+from remuda.cli.output import clean, reason_of, state_of
 from remuda.cli.session import Session, current, read_text
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def up(
     body = request_body(texts, project)
     found = deploy(session, name, body)
     session.output.say(f"stack {name} ({found['id']}): {len(project.services)} services sent")
+    wake(session, found, {s.name for s in project.services if s.start_on_create})
     if not detach:
         follow(session, found, [s.name for s in project.services], wait_timeout)
     elif session.output.form == "json":
@@ -190,6 +191,14 @@ def deploy(session: Session, name: str, body: Json) -> Json:
                 raise
 
 
+def wake(session: Session, stack: Json, names: set[str]) -> None:
+    """Services that were stopped by hand are started: that is what "up" means."""
+    for service in session.api.fetch("service", environmentId=stack["id"]):
+        if service["name"] in names and service.get("state") in ("inactive", "deactivating"):
+            session.api.action(service, "activate")
+            session.output.say(f"{service['name']} was stopped; it is started again")
+
+
 def find_stack(api: Api, name: str) -> Json | None:
     """The stack of this name."""
     found = [s for s in api.fetch("environment", name=name) if s.get("name") == name and s.get("state") != "removed"]
@@ -280,6 +289,3 @@ class _Progress:
         if self.live is not None:
             self.live.stop()
             self.live = None
-
-
-__all__ = ["FAILED", "gather", "paint", "request_body", "stack_name", "up"]

@@ -168,6 +168,26 @@ async def test_an_idle_agent_costs_little(bed: Bed, server: FakeServer, tmp_path
         assert share <= 1.0  # the goal is 0.5 %; twice that is a regression even on a noisy machine
 
 
+async def test_a_sidekick_outlives_the_loss_of_its_primary(bed: Bed, server: FakeServer, tmp_path: Path) -> None:
+    guest = LaunchConfig(
+        image_uuid=f"docker:{IMAGE}",
+        command=["sleep", "100000"],
+        stop_signal="SIGKILL",
+        network_mode="container:00000001-u",
+    )
+    async with agent_process(bed, tmp_path, server.url):
+        await until(lambda: server.connected, 20)
+        await server.assign(wish(2, spec=guest), wish(1, seq=3))
+        await until(lambda: observed(server, 1) == observed(server, 2) == "running", 30)
+        first, second = external(server, 1), external(server, 2)
+        bed.docker(1, "rm", "-f", first)
+        bed.docker(1, "kill", second)
+        await until(lambda: external(server, 1) not in ("", first) and external(server, 2) not in ("", second), 30)
+        await until(lambda: observed(server, 1) == observed(server, 2) == "running", 30)
+        mode = bed.docker(1, "inspect", "-f", "{{.HostConfig.NetworkMode}}", external(server, 2))
+        assert mode == f"container:{external(server, 1)}"
+
+
 async def test_the_image_makes_itself_permanent_and_survives_a_reboot(bed: Bed, server: FakeServer) -> None:
     binds = await asyncio.to_thread(load_agent_image, bed)
     command = ["run", "-d", "--privileged", "-v", "/var/run/docker.sock:/var/run/docker.sock"]

@@ -139,13 +139,12 @@ async def test_logs_and_a_shell_reach_into_a_container(bed: Bed, server: FakeSer
         await until(lambda: observed(server, 1) == "running", 30)
         logs = await server.open("logs", container=external(server, 1), follow=True, lines=10)
         await until(lambda: server.received(logs) == b"one\n")
-        assert any(
-            isinstance(f, StreamData) and f.channel == "err" and f.payload == b"two\n" for f in server.streams[logs]
-        )
+        errors = StreamData(stream=logs, channel="err", payload=b"two\n")
+        await until(lambda: errors in server.streams[logs])
         shell = await server.open("exec", container=external(server, 1), command=["sh"], tty=True, stdin=True)
         await server.send(StreamData(stream=shell, channel="resize", payload=b"120x40"))
         await server.send(StreamData(stream=shell, channel="in", payload=b"echo $((6*7)); exit 5\n"))
-        end = await until(lambda: server.end_of(shell))
+        end = await until(lambda: server.end_of(shell), 30)
         assert end.exit_code == 5
         assert b"42" in server.received(shell)
         stats = await server.open("stats", containers={external(server, 1): "1i1"})

@@ -417,3 +417,75 @@ async def test_a_host_that_dies_together_with_its_server_is_missed_as_well() -> 
         await world.crash(server)
         took = await world.until(lambda: _moved(world, number, host.id), 30, "replaced elsewhere")
         assert 8 < took < 14
+
+
+async def test_a_service_removed_while_a_host_is_away_is_gone_and_so_are_its_containers_when_the_host_returns() -> None:
+    async with World(33).running() as world:
+        number = await _settled_world(world, 6)
+        await world.power_off("h2")
+        await asyncio.sleep(8)
+        await world.change(Service, number, desired=REMOVED)
+        assert await world.until(lambda: _service_closed(world, number), 10) < 3
+        assert len(world.agents["h2"].machine.boxes) == 2
+        await world.power_on("h2")
+        await world.until(lambda: _boxes(world, "h2", 0), 10)
+        await world.until(lambda: _nothing_left(world), 10)
+
+
+async def _service_closed(world: World, number: int) -> bool:
+    return (await world.get_service(number)).removed is not None
+
+
+async def _nothing_left(world: World) -> bool:
+    return not await world.instances(going=True)
+
+
+async def test_a_change_of_leader_within_the_grace_only_makes_the_wait_longer() -> None:
+    async with World(34).running() as world:
+        number = await _settled_world(world, 6, on_host_lost=10)
+        victim = (await world.hosts())["h2"].id
+        await world.power_off("h2")
+        await asyncio.sleep(12)
+        holder = next(n for n, s in world.servers.items() if s and world.environment % 4 in s.plane.loop.terms)
+        await world.crash(holder)
+        took = await world.until(lambda: _moved(world, number, victim), 60)
+        assert 10 < took < 25
+
+
+async def test_a_deactivated_host_keeps_what_it_has_and_gets_nothing_new() -> None:
+    async with World(35).running() as world:
+        number = await _settled_world(world, 3)
+        host = (await world.hosts())["h2"]
+        await world.change(Host, host.id, desired="inactive")
+        await world.change(Service, number, scale=7)
+        await world.until(lambda: world.settled(number))
+        counts = [sum(i.host_id == n for i in await world.instances(number)) for n in (1, 2, 3)]
+        assert counts[host.id - 1] == 1
+        assert sum(counts) == 7
+
+
+async def test_a_sidekick_moves_with_its_service() -> None:
+    async with World(36).running() as world:
+        sidekick = LaunchConfig(name="logs", image_uuid="docker:logs", data_volumes_from_launch_configs=["web"])
+        number = await _settled_world(world, 3, secondary_launch_configs=[sidekick], on_host_lost=0)
+        victim = (await world.hosts())["h2"].id
+        await world.power_off("h2")
+        await world.until(lambda: _units_off(world, number, victim), 20)
+        await world.power_on("h2")
+        await world.until(lambda: _rows(world, number, 6), 20)
+        assert await world.settled(number)
+        rows = await world.instances(number, going=True)
+        assert sorted(i.name for i in rows) == sorted(
+            f"shop_web{part}_{n}" for part in ("", "_logs") for n in (1, 2, 3)
+        )
+
+
+async def _rows(world: World, number: int, count: int) -> bool:
+    return len(await world.instances(number, going=True)) == count
+
+
+async def _units_off(world: World, number: int, victim: int) -> bool:
+    units: dict[str, set[int | None]] = {}
+    for i in await world.instances(number):
+        units.setdefault(i.unit, set()).add(i.host_id)
+    return len(units) == 3 and all(len(hosts) == 1 and victim not in hosts for hosts in units.values())

@@ -264,6 +264,8 @@ async def test_exec_logs_and_stats_are_carried(start: Start, server: FakeServer,
     assert end.exit_code == 7
     assert engine.execs[0].sizes == [(120, 40)]
     assert engine.execs[0].closed
+    room = [frame.amount for frame in server.streams[shell] if isinstance(frame, wire.StreamCredit)]
+    assert room == [len(b"ls\n")], "room is given back for what was typed, and for nothing else"
     logs = await server.open("logs", container=box, follow=False)
     await until(lambda: server.end_of(logs))
     assert server.received(logs) == b"hello\n"

@@ -38,10 +38,11 @@ class Stream:
         self._offered = wire.STREAM_WINDOW
         self.inbox: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
 
-    async def put(self, channel: str, data: bytes) -> None:
-        """Send, in pieces, as there is room."""
-        for start in range(0, len(data), _PIECE):
-            piece = data[start : start + _PIECE]
+    async def put(self, channel: str, data: bytes, *, whole: bool = False) -> None:
+        """Send as there is room: in pieces, or ``whole`` where a piece by itself would mean nothing (a document)."""
+        size = len(data) if whole else _PIECE
+        for start in range(0, len(data), size or 1):
+            piece = data[start : start + size]
             await self._has_room.wait()
             self._room -= len(piece)
             if self._room <= 0:
@@ -55,10 +56,11 @@ class Stream:
             self._has_room.set()
 
     def take(self, channel: str, data: bytes) -> bool:
-        """Bytes came in; False when they exceed what was offered."""
-        self._offered -= len(data)
-        if self._offered < 0:
-            return False
+        """Bytes came in; False when they exceed what was offered. A terminal's size is no data and needs no room."""
+        if channel == "in":
+            self._offered -= len(data)
+            if self._offered < 0:
+                return False
         self.inbox.put_nowait((channel, data))
         return True
 
@@ -151,16 +153,14 @@ class Streams:
         feed = StatsFeed(self._engine, wanted)
         async with closing(feed.documents()) as documents:
             async for document in documents:
-                await stream.put("out", document)
+                await stream.put("out", document, whole=True)
 
     async def _exec(self, stream: Stream, args: dict[str, Any]) -> int:
+        command, reads = [str(word) for word in args.get("command") or ["sh"]], bool(args.get("stdin", False))
         running = await self._engine.exec(
-            str(args["container"]),
-            [str(word) for word in args.get("command") or ["sh"]],
-            tty=bool(args.get("tty", False)),
-            stdin=bool(args.get("stdin", False)),
+            str(args["container"]), command, tty=bool(args.get("tty", False)), stdin=reads
         )
-        feeding = asyncio.create_task(self._feed(stream, running))
+        feeding = asyncio.create_task(self._feed(stream, running, reads))
         try:
             while True:
                 channel, data = await running.read()
@@ -172,7 +172,7 @@ class Streams:
             await asyncio.gather(feeding, return_exceptions=True)
             await running.close()
 
-    async def _feed(self, stream: Stream, running: ExecStream) -> None:
+    async def _feed(self, stream: Stream, running: ExecStream, reads: bool) -> None:
         """What the user types, and the size of the user's terminal, to the command."""
         while True:
             channel, data = await stream.inbox.get()
@@ -181,7 +181,8 @@ class Streams:
                 if width.isdigit() and height.isdigit():
                     with contextlib.suppress(EngineError):
                         await running.resize(int(width), int(height))
-            else:
+                continue
+            if reads:
                 with contextlib.suppress(EngineError):
                     await running.write(data)
             await stream.consumed(len(data))

@@ -180,3 +180,23 @@ async def test_all_servers_restart_from_disk_even_at_new_addresses(bench: Bench)
     assert after.voters == before.voters
     assert after.version > before.version
     assert "127.0.1.3" in after.text
+    # and from here the ensemble changes as ever: one dies and a new one, with a lower list, takes its place
+    bench.kill(1)
+    left, new = anew.voters[1:], Voter(4, "n4", "127.0.1.4")
+    await until(lambda: one_leader(bench, left))
+    row = Ensemble(anew.voters, new, 5, anew.epoch)
+    bench.start(new, row)
+    try:
+        await until(lambda: joined(bench, new))
+        door = bench.door(*left)
+        changed = await door.change(new, 1, bench.ports, (await door.running()).version)
+        await door.close()
+    except (AssertionError, NoQuorum):
+        print(bench.logs())
+        raise
+    assert changed.voters == {2, 3, 4}
+    await until(lambda: one_leader(bench, (*left, new)))
+
+
+async def joined(bench: Bench, voter: Voter) -> bool:
+    return bool(await bench.role(voter))

@@ -99,13 +99,27 @@ def write_files(root: Path, me: Voter, ensemble: Ensemble, tls: str, ports: Port
         old.unlink()
     members = {voter.id: voter for voter in (*ensemble.voters, me)}
     lines = [f"server.{dynamic_line(voter, ports)}" for _, voter in sorted(members.items())]
-    # The end of the name is the version of the list, which only ever grows; a later epoch outranks what earlier
-    # reconfigurations gave.
-    dynamic = directory / (f"dynamic.{ensemble.epoch << 48:x}" if ensemble.epoch > 1 else "dynamic")
+    # The end of the name is the version of the list. One that joins has none: it takes the list of those who are there.
+    entered_anew = ensemble.epoch > 1 and me in ensemble.voters
+    dynamic = directory / (f"dynamic.{_next_version(data):x}" if entered_anew else "dynamic")
     dynamic.write_text("\n".join(lines) + "\n")
     (directory / "zoo.cfg").write_text(static_config(str(directory), tls, ports, dynamic=str(dynamic), listen=listen))
     marker.write_text(f"{ensemble.epoch}\n")
     return directory
+
+
+def _next_version(data: Path) -> int:
+    """A version above every list that these servers ever agreed on, and below the first one they will agree on next.
+
+    ZooKeeper numbers a list by the transaction that made it: the leader's epoch, and a count within it. The next leader
+    has a higher epoch than this server ever saw, so the number between the two is free.
+    """
+    epochs = [
+        int(path.read_text())
+        for name in ("currentEpoch", "acceptedEpoch")
+        if (path := data / "version-2" / name).exists()
+    ]
+    return (max(epochs, default=0) + 1) << 32
 
 
 class ServerState(msgspec.Struct, frozen=True):

@@ -24,9 +24,9 @@ def node(
     }
     number = slot or 9
     return {
-        "id": f"1cn{number}", "type": "clusterNode", "name": f"m{number}", "hostname": f"m{number}", "slot": slot, "address": f"10.0.0.{number}",
-        "version": "0.1.0", "generation": generation, "fingerprint": FINGERPRINT if generation == 2 else "cd" * 32, "live": live,
-        "leader": leader, "parts": {**well, **parts}, "state": "active",
+        "id": f"1cn{number}", "type": "clusterNode", "name": f"m{number}", "hostname": f"m{number}", "slot": slot,
+        "address": f"10.0.0.{number}", "version": "0.1.0", "generation": generation, "live": live, "leader": leader,
+        "fingerprint": FINGERPRINT if generation == 2 else "cd" * 32, "parts": {**well, **parts}, "state": "active",
     }  # fmt: skip
 
 

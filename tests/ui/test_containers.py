@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,17 +9,17 @@ from playwright.sync_api import Page, expect
 from tests.support.server import RemudaServer, until
 from tests.ui.conftest import IMAGE, OpenPage, deploy, rows
 
-NOISY = "i=0; while [ $$i -lt 5000 ]; do i=$$((i+1)); echo line $$i; done; echo oops >&2; while true; do i=$$((i+1)); echo line $$i; sleep 0.2; done"
+NOISY = (
+    "i=0; while [ $$i -lt 5000 ]; do i=$$((i+1)); echo line $$i; done; echo oops >&2; "
+    "while true; do i=$$((i+1)); echo line $$i; sleep 0.2; done"
+)
 
 
 @pytest.fixture(scope="module")
-def noisy(docker_server: RemudaServer) -> Iterator[dict[str, object]]:
-    compose = (
-        f"services:\n  noisy:\n    image: {IMAGE}\n    command: ['sh', '-c', '{NOISY}']\n"
-        f"  short:\n    image: {IMAGE}\n    command: ['sh', '-c', 'echo last words; sleep 1000']\n"
-    )
-    deploy(docker_server, "talk", compose, running=2)
-    yield {str(row["name"]): row for row in rows(docker_server, "containers")}
+def noisy(docker_server: RemudaServer) -> dict[str, object]:
+    compose = f"services:\n  noisy:\n    image: {IMAGE}\n    command: ['sh', '-c', '{NOISY}']\n"
+    deploy(docker_server, "talk", compose, running=1)
+    return {str(row["name"]): row for row in rows(docker_server, "containers")}
 
 
 def lines(page: Page) -> list[str]:
@@ -39,10 +38,8 @@ def test_logs_follow_hold_still_when_scrolled_up_and_filter(
     expect(page.get_by_test_id("log-follow")).to_contain_text("new")
     before = (view.evaluate("node => node.scrollTop"), lines(page)[25])
     expect(page.get_by_test_id("log-follow")).to_contain_text("new")
-    page.wait_for_function(
-        "text => document.querySelector('[data-testid=log-follow]').innerText !== text",
-        arg=page.get_by_test_id("log-follow").inner_text(),
-    )
+    shown = page.get_by_test_id("log-follow").inner_text()
+    until(lambda: page.get_by_test_id("log-follow").inner_text() != shown, 20, "more lines came")
     assert (view.evaluate("node => node.scrollTop"), lines(page)[25]) == before
     page.get_by_test_id("log-follow").click()
     expect(page.get_by_test_id("log-follow")).to_have_count(0)
@@ -66,11 +63,15 @@ def test_logs_follow_hold_still_when_scrolled_up_and_filter(
     assert len(text.splitlines()) >= 5001
 
 
-def test_logs_of_a_stopped_container_stay_readable(
-    docker_server: RemudaServer, noisy: dict[str, dict[str, object]], open_page: OpenPage
-) -> None:
-    identity = noisy["talk_short_1"]["id"]
+def test_logs_of_a_stopped_container_stay_readable(docker_server: RemudaServer, open_page: OpenPage) -> None:
+    wish = {
+        "name": "short",
+        "imageUuid": f"docker:{IMAGE}",
+        "command": ["sh", "-c", "echo last words; exec sleep 1000"],
+    }
+    identity = docker_server.call("POST", "/v1/projects/1a5/containers", wish)["id"]
     page = open_page(docker_server, f"/containers/{identity}")
+    expect(page.locator("h1 + [data-state=running]")).to_be_visible()
     page.get_by_test_id("do-stop").click()
     page.get_by_test_id("confirm-ok").click()
     expect(page.locator("h1 + [data-state=stopped]")).to_be_visible()
@@ -123,7 +124,8 @@ def test_figures_of_a_container_come_every_second(
     docker_server: RemudaServer, noisy: dict[str, dict[str, object]], open_page: OpenPage
 ) -> None:
     page = open_page(docker_server, f"/containers/{noisy['talk_noisy_1']['id']}")
-    page.wait_for_function("Number(document.querySelector('[data-testid=stats]').dataset.points) >= 3")
+    stats = page.get_by_test_id("stats")
+    until(lambda: int(stats.get_attribute("data-points") or 0) >= 3, 30, "three seconds of figures came")
     expect(page.get_by_test_id("stat-cpu")).to_contain_text("%")
     expect(page.get_by_test_id("stat-memory")).to_contain_text("iB")
 

@@ -11,7 +11,10 @@ from tests.support.server import RemudaServer, fake_host, until
 from tests.ui.conftest import ROOT, OpenPage, Watch, deploy, rows
 
 AXE = ROOT / "ui" / "node_modules" / "axe-core" / "axe.min.js"
-COMPOSE = "services:\n  web:\n    image: busybox\n    command: sleep 1000\n    ports: ['18090:80']\n  gone:\n    image: nowhere.invalid/none:1\n"
+COMPOSE = (
+    "services:\n  web:\n    image: busybox\n    command: sleep 1000\n    ports: ['18090:80']\n"
+    "  gone:\n    image: nowhere.invalid/none:1\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +34,12 @@ def paths(busy: RemudaServer) -> list[str]:
     container = next(row for row in rows(busy, "containers") if row["serviceId"] == service["id"])
     host = next(row for row in rows(busy, "hosts") if row["state"] == "active")
     return [
-        "/", "/hosts", "/hosts/add", f"/hosts/{host['id']}", "/stacks", "/stacks/new", f"/stacks/{stack['id']}", f"/stacks/{stack['id']}?tab=compose",
-        f"/services/{service['id']}", f"/services/{service['id']}?tab=why", "/containers", f"/containers/{container['id']}",
-        f"/containers/{container['id']}?tab=logs", f"/containers/{container['id']}?tab=config", "/operations", "/admin/ha", "/admin/api-keys",
-        "/admin/audit", "/admin/settings", "/nowhere",
+        "/", "/hosts", "/hosts/add", f"/hosts/{host['id']}", "/stacks", "/stacks/new",
+        f"/stacks/{stack['id']}", f"/stacks/{stack['id']}?tab=compose",
+        f"/services/{service['id']}", f"/services/{service['id']}?tab=why",
+        "/containers", f"/containers/{container['id']}",
+        f"/containers/{container['id']}?tab=logs", f"/containers/{container['id']}?tab=config",
+        "/operations", "/admin/ha", "/admin/api-keys", "/admin/audit", "/admin/settings", "/nowhere",
     ]  # fmt: skip
 
 

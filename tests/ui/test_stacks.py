@@ -9,7 +9,10 @@ from playwright.sync_api import Page, expect
 from tests.support.server import RemudaServer, fake_host, until
 from tests.ui.conftest import OpenPage, rows
 
-GOOD = 'services:\n  web:\n    image: busybox\n    command: sleep 1000\n    ports:\n      - "18081:80"\n    volumes:\n      - data:/data\nvolumes:\n  data: {}\n'
+GOOD = (
+    'services:\n  web:\n    image: busybox\n    command: sleep 1000\n    ports:\n      - "18081:80"\n'
+    "    volumes:\n      - data:/data\nvolumes:\n  data: {}\n"
+)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ export const en = {
   "ask.restart.container": "The container stops and starts again on the same host.",
   "ask.restart.service": "The containers of this service are restarted.",
   "ask.stop.container": "The container stops and stays on its host.",
+  "ask.stop.owned": "The container stops, and its service starts it again. To keep it stopped, stop the service.",
   "ask.stop.service": "All containers of this service stop until it is started again.",
   "ask.stop.stack": "All services of this stack stop until they are started again.",
   "ask.deactivate.host": "No new containers are placed on this host. Those that run there keep running.",

@@ -81,7 +81,7 @@ export function actionsOf(row: Resource, after?: () => void): Action[] {
     case "container":
       if (can(row, "start")) out.push(simple(row, "start", "play", t("do.start")));
       if (can(row, "restart")) out.push(asked(row, "restart", "restart", t("do.restart"), t("ask.restart.container")));
-      if (can(row, "stop")) out.push(asked(row, "stop", "stop", t("do.stop"), t("ask.stop.container")));
+      if (can(row, "stop")) out.push(asked(row, "stop", "stop", t("do.stop"), t(row.serviceId ? "ask.stop.owned" : "ask.stop.container")));
       if (can(row, "remove")) out.push(removal(row, t(row.serviceId ? "ask.remove.owned" : "ask.remove.container"), undefined, after));
       break;
     case "service":

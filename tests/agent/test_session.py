@@ -162,7 +162,7 @@ async def test_a_server_that_restarts_is_found_again_at_once(start: Start, serve
     await start()
     await until(lambda: server.connected)
     await server.kick(1012)
-    await until(lambda: len(server.hellos) == 2, seconds=1.0)
+    await until(lambda: len(server.hellos) == 2, seconds=3.0)
 
 
 async def test_a_silent_server_is_left(start: Start, server: FakeServer) -> None:

@@ -6,14 +6,13 @@ can only make us wait longer, never give up a host too early.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from remuda.control.agents.assignments import Assigner, note
 from remuda.control.reconcile.loop import Key, Term
-from remuda.control.reconcile.snapshot import HostWatch
+from remuda.control.reconcile.snapshot import HostWatch, News
 from remuda.core.hosts import REMOVAL_PATIENCE, SERVER, judge, removal_due
-from remuda.core.model import REMOVED, Agent, Change, Host, Instance
+from remuda.core.model import REMOVED, Agent, Host, Instance
 from remuda.ports.store import ALIVE, Tx, eq
 
 NAME = "hosts"
@@ -33,9 +32,9 @@ class HostController:
         """All hosts that are not closed."""
         return [Key(NAME, h.id, h.account_id) for h in tx.find(Host, ALIVE) if term.mine(h.account_id)]
 
-    def touched(self, tx: Tx, term: Term, changes: Mapping[str, Sequence[Change]]) -> list[Key]:
+    def touched(self, news: News) -> list[Key]:
         """Hosts whose session or wish changed, and removed hosts that instances left."""
-        return [Key(NAME, h.id, h.account_id) for h in self._watch.changed(tx, changes.get("host", ()))]
+        return [Key(NAME, h.id, h.account_id) for h in self._watch.changed(news)]
 
     async def reconcile(self, key: Key) -> tuple[str, float | None]:
         """One step for one host."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from remuda.control.agents.assignments import Assigner, note
 from remuda.control.reconcile.loop import Key, Term
-from remuda.control.reconcile.snapshot import HostWatch, by_ids, hosts_of, occupancy
-from remuda.core.model import REMOVED, RUNNING, Change, Host, Instance, Stack
+from remuda.control.reconcile.snapshot import HostWatch, News, hosts_of, occupancy
+from remuda.core.model import REMOVED, RUNNING, Host, Instance, Stack
 from remuda.core.placement.pipeline import Refused, place
 from remuda.core.placement.values import Request, candidate, tenant
 from remuda.core.units import host_number
@@ -36,10 +36,10 @@ class InstanceController:
         accounts |= {i.account_id for i in tx.find(Instance, ALIVE, eq("service_id", None), eq("host_id", None))}
         return [Key(NAME, a, a) for a in accounts if term.mine(a)]
 
-    def touched(self, tx: Tx, term: Term, changes: Mapping[str, Sequence[Change]]) -> list[Key]:
+    def touched(self, news: News) -> list[Key]:
         """Environments in which a container goes, waits for a place or made room, or a host changed."""
-        accounts = {h.account_id for h in self._hosts.changed(tx, changes.get("host", ()))}
-        for i in by_ids(tx, Instance, (c.record_id for c in changes.get("instance", ()))):
+        accounts = {h.account_id for h in self._hosts.changed(news)}
+        for i in news.records(Instance):
             waiting = i.service_id is None and i.host_id is None
             if i.desired == REMOVED or waiting:
                 accounts.add(i.account_id)

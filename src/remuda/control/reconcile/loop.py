@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from remuda.control.reconcile.feed import Feed, Listener, Resync
 from remuda.control.reconcile.queue import KeyedQueue
+from remuda.control.reconcile.snapshot import News
 from remuda.core.model import Change
 from remuda.ports.clock import Clock
 from remuda.ports.leases import LeaseGrant, Leases
@@ -86,8 +87,8 @@ class Controller(Protocol):
     def all_keys(self, tx: Tx, term: Term) -> list[Key]:
         """Everything of the shard that may need work; read at the start of a term."""
 
-    def touched(self, tx: Tx, term: Term, changes: Mapping[str, Sequence[Change]]) -> list[Key]:
-        """What to look at after these changes (by table)."""
+    def touched(self, news: News) -> list[Key]:
+        """What to look at after these changes."""
 
     async def reconcile(self, key: Key) -> tuple[str, float | None]:
         """Bring one thing one step forward: a sentence on what was done (empty: nothing), when to look again."""
@@ -193,13 +194,15 @@ class Loop:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _touched(self, term: Term, controllers: Sequence[Controller], changes: Sequence[Change]) -> list[Key]:
-        by_kind: dict[str, list[Change]] = defaultdict(list)
-        for change in changes:
-            if term.mine(change.account_id) and change.kind in INTERESTING:
-                by_kind[change.kind].append(change)
-        if not by_kind:
+        mine = [c for c in changes if c.kind in INTERESTING and term.mine(c.account_id)]
+        if not mine:
             return []
-        return await self._store.read(lambda tx: [k for c in controllers for k in c.touched(tx, term, by_kind)])
+
+        def unit(tx: Tx) -> list[Key]:
+            news = News(tx, mine)
+            return [key for controller in controllers for key in controller.touched(news)]
+
+        return await self._store.read(unit)
 
     async def _reconcile(self, term: Term, controller: Controller, key: Key) -> float | None:
         if not term.grant.held:

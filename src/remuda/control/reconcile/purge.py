@@ -5,10 +5,9 @@ Looks once an hour and writes only if there is something to forget. Belongs to t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from remuda.control.reconcile.loop import Key, Term
-from remuda.core.model import AuditLog, Change, Event, Host, Instance, Record, Service, Stack
+from remuda.control.reconcile.snapshot import News
+from remuda.core.model import AuditLog, Event, Host, Instance, Record, Service, Stack
 from remuda.ports.store import Tx, Where
 
 NAME = "purge"
@@ -37,7 +36,7 @@ class PurgeController:
         """The one key, on the first shard."""
         return [Key(NAME, 0, 0)] if term.shard == 0 else []
 
-    def touched(self, tx: Tx, term: Term, changes: Mapping[str, Sequence[Change]]) -> list[Key]:
+    def touched(self, news: News) -> list[Key]:
         """Nothing that changes makes it look."""
         return []
 

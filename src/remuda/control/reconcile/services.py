@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from remuda.control.agents.assignments import Assigner, note
 from remuda.control.reconcile.loop import Key, Term
-from remuda.control.reconcile.snapshot import HostWatch, by_ids, hosts_of, occupancy
-from remuda.core.model import REMOVED, Account, Change, Instance, Service, Stack
+from remuda.control.reconcile.snapshot import HostWatch, News, hosts_of, occupancy
+from remuda.core.model import REMOVED, Account, Instance, Service, Stack
 from remuda.core.services import Facts, Note, Plan, plan
 from remuda.core.units import is_global
 from remuda.ports.store import ALIVE, Conflict, Tx, eq
@@ -33,13 +33,13 @@ class ServiceController:
         """All services that are not closed."""
         return [_key(s) for s in tx.find(Service, ALIVE) if term.mine(s.account_id)]
 
-    def touched(self, tx: Tx, term: Term, changes: Mapping[str, Sequence[Change]]) -> list[Key]:
+    def touched(self, news: News) -> list[Key]:
         """The service itself; that of an instance; after a host's change, or where room was made, the environment's."""
-        changed = changes.get("service", ())
-        keys = {Key(NAME, c.record_id, c.account_id) for c in changed}
-        instances = by_ids(tx, Instance, (c.record_id for c in changes.get("instance", ())))
+        tx, changed = news.tx, news.records(Service)
+        keys = {_key(s) for s in changed}
+        instances = news.records(Instance)
         keys |= {Key(NAME, i.service_id, i.account_id) for i in instances if i.service_id is not None}
-        hosts = self._hosts.changed(tx, changes.get("host", ()))
+        hosts = self._hosts.changed(news)
         wide = {h.account_id for h in hosts if self._hosts.is_new(h)}
         for account_id in wide:
             keys |= {_key(s) for s in tx.find(Service, eq("account_id", account_id), ALIVE)}
@@ -50,7 +50,7 @@ class ServiceController:
             keys |= {
                 _key(s) for s in tx.find(Service, eq("account_id", account_id), ALIVE) if s.blocked or is_global(s)
             }
-        for stack_id in {s.stack_id for s in by_ids(tx, Service, (c.record_id for c in changed)) if _was_active(s)}:
+        for stack_id in {s.stack_id for s in changed if _was_active(s)}:
             siblings = tx.find(Service, eq("stack_id", stack_id), ALIVE)
             keys |= {_key(s) for s in siblings if s.depends_on and not _was_active(s)}
         return list(keys)

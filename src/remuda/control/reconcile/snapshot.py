@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from remuda.core.model import Change, Host, Instance, Record
 from remuda.core.placement.values import Tenant, tenant
@@ -35,6 +35,23 @@ def by_ids(tx: Tx, kind: type[R], ids: Iterable[int]) -> list[R]:
     return found
 
 
+class News:
+    """What changed, with the records as they are now: each table is read once, however many controllers ask."""
+
+    def __init__(self, tx: Tx, changes: Sequence[Change]) -> None:
+        self.tx = tx
+        self._ids: dict[str, set[int]] = {}
+        self._records: dict[str, Sequence[Record]] = {}
+        for change in changes:
+            self._ids.setdefault(change.kind, set()).add(change.record_id)
+
+    def records(self, kind: type[R]) -> Sequence[R]:
+        """The changed records of this kind, removed ones too."""
+        if kind.TABLE not in self._records:
+            self._records[kind.TABLE] = by_ids(self.tx, kind, self._ids.get(kind.TABLE, ()))
+        return cast(Sequence[R], self._records[kind.TABLE])
+
+
 class HostWatch:
     """Tells hosts that changed in a way that matters to others from those that only counted on.
 
@@ -45,10 +62,10 @@ class HostWatch:
         self._seen: dict[int, tuple[object, ...]] = {}
         self._solid: dict[int, tuple[object, ...]] = {}
 
-    def changed(self, tx: Tx, changes: Sequence[Change]) -> list[Host]:
+    def changed(self, news: News) -> list[Host]:
         """Those of the changed hosts in which something that matters is new."""
         found = []
-        for host in by_ids(tx, Host, (c.record_id for c in changes)):
+        for host in news.records(Host):
             marks = (host.connection, host.session_server, *_solid(host))
             if self._seen.get(host.id) != marks:
                 self._seen[host.id] = marks

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from remuda.control.agents.assignments import Assigner, note
 from remuda.control.reconcile.loop import Key, Term
-from remuda.control.reconcile.snapshot import by_ids
-from remuda.core.model import INACTIVE, REMOVED, Change, Instance, Service, Stack
+from remuda.control.reconcile.snapshot import News
+from remuda.core.model import INACTIVE, REMOVED, Instance, Service, Stack
 from remuda.ports.store import ALIVE, Tx, eq
 
 NAME = "stacks"
@@ -27,12 +27,12 @@ class StackController:
         """All stacks that are not closed."""
         return [Key(NAME, s.id, s.account_id) for s in tx.find(Stack, ALIVE) if term.mine(s.account_id)]
 
-    def touched(self, tx: Tx, term: Term, changes: Mapping[str, Sequence[Change]]) -> list[Key]:
+    def touched(self, news: News) -> list[Key]:
         """The stack itself, and that of a service or of a stand-alone container."""
-        keys = {Key(NAME, c.record_id, c.account_id) for c in changes.get("stack", ())}
-        for service in by_ids(tx, Service, (c.record_id for c in changes.get("service", ()))):
+        keys = {Key(NAME, s.id, s.account_id) for s in news.records(Stack)}
+        for service in news.records(Service):
             keys.add(Key(NAME, service.stack_id, service.account_id))
-        for i in by_ids(tx, Instance, (c.record_id for c in changes.get("instance", ()))):
+        for i in news.records(Instance):
             if i.stack_id is not None and i.service_id is None and i.removed is not None:
                 keys.add(Key(NAME, i.stack_id, i.account_id))
         return list(keys)

@@ -28,7 +28,7 @@ version: '2'
 services:
   web:
     image: local/busybox:1
-    command: sleep 1000000
+    command: sh -c "echo ready; exec sleep 1000000"
     stop_signal: SIGKILL
 """
 
@@ -110,6 +110,7 @@ def download_script(walk: Walk) -> str:
         )
         copies.append(content)
     must(copies[0] == copies[1], "the same generation gave different bytes")
+    must(walk.cli("ha", "script", "-o", "-", url=api.url).encode() == copies[0], "`remuda ha script` gave other bytes")
     must(outside.PASSWORD.encode() not in copies[0], "the script holds the database password in clear")
     walk.script = copies[0]
     return f"{len(walk.script)} bytes, twice the same"
@@ -207,7 +208,9 @@ def front_doors(walk: Walk) -> str:
     must(token["jwt"], "login through the load balancer gave no token")
     status_pages(walk)
     _subscribe(walk)
-    return "80, 443, 81 and 444 serve UI and API; login, subscribe and :18080 work"
+    shown = walk.cli("ha")
+    must(all(walk.bed.ip(node) in shown for node in walk.nodes), f"`remuda ha` does not show the nodes: {shown}")
+    return "80, 443, 81 and 444 serve UI and API; login, subscribe, the command and :18080 work"
 
 
 def _refuses_plain(address: str, port: int) -> bool:
@@ -266,22 +269,23 @@ def wait_hosts(walk: Walk, timeout: float = 60) -> None:
 
 
 def deploy(walk: Walk) -> str:
-    """A stack from compose; its containers run, spread over the hosts."""
+    """A stack from compose files by `remuda up`; its containers run, spread over the hosts."""
     count = 2 * len(walk.hosts)
+    folder = walk.bed.dir / "shop"
+    folder.mkdir()
+    (folder / "docker-compose.yml").write_text(COMPOSE)
+    (folder / "rancher-compose.yml").write_text(f"web:\n  scale: {count}\n")
     began = time.monotonic()
-    body = {
-        "name": "shop",
-        "dockerCompose": COMPOSE,
-        "rancherCompose": f"web:\n  scale: {count}\n",
-        "startOnCreate": True,
-    }
-    walk.api.post(f"{PROJECT}/environments", body, 30)
-    until(f"{count} containers run", lambda: len(user_containers(walk)) == count, 60)
+    walk.cli("up", "-f", folder / "docker-compose.yml")
     took = time.monotonic() - began
+    must(
+        len(user_containers(walk)) == count,
+        f"`remuda up` ended, but {len(user_containers(walk))} of {count} containers run",
+    )
     places = {place for place, _ in user_containers(walk).values()}
     must(places == set(walk.hosts), f"not spread over the hosts but on {places}")
     until("the service is active", lambda: service(walk)["state"] == "active", 30)
-    return f"{count} containers on {len(places)} hosts after {took:.1f} s"
+    return f"`remuda up`: {count} containers on {len(places)} hosts after {took:.1f} s"
 
 
 def service(walk: Walk) -> dict[str, Any]:
@@ -301,16 +305,17 @@ def user_containers(walk: Walk) -> dict[str, tuple[int, str]]:
 
 
 def exec_and_logs(walk: Walk) -> str:
-    """Exec and logs of one container on each host, through the load balancer."""
+    """Exec and logs of one container on each host, through the load balancer, by API and command."""
     listed = [c for c in walk.api.all(f"{PROJECT}/containers") if c["state"] == "running" and c.get("serviceId")]
     by_host = {container["hostId"]: container for container in listed}
     must(len(by_host) == len(walk.hosts), f"the API shows containers on {len(by_host)} hosts only")
     for container in by_host.values():
         said = execute(walk, container, "echo hello from $(hostname)")
         must("hello from" in said, f"exec on {container['name']} said {said!r}")
-        access = walk.api.action(container, "logs", {"follow": False, "lines": 10})
-        with contextlib.closing(walk.api.dial(access)) as stream, contextlib.suppress(TimeoutError, ConnectionClosed):
-            stream.recv(timeout=3)
+        said = walk.cli("exec", container["id"], "sh", "-c", "echo and again")
+        must("and again" in said, f"remuda exec on {container['name']} said {said!r}")
+        said = walk.cli("logs", container["id"])
+        must("ready" in said, f"remuda logs of {container['name']} said {said!r}")
     return f"on {len(by_host)} hosts"
 
 

@@ -8,6 +8,9 @@ balancer, engines); none looks into Remuda's processes or tables.
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -69,6 +72,28 @@ class Walk:
     def node_api(self, node: int) -> Client:
         """The API at one node's own front door."""
         return Client(f"https://{self.bed.ip(node)}", self.key)
+
+    def cli(self, *words: object, url: str = "", timeout: float = 90) -> str:
+        """The `remuda` command as an operator would run it, through the load balancer and trusting only its CA."""
+        door = url or self.url or f"https://{self.door}"
+        home = self.bed.dir / "cli"
+        home.mkdir(exist_ok=True)
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "RANCHER_URL": door, "TERM": "dumb"}
+        if self.key:
+            environment |= {"RANCHER_ACCESS_KEY": self.key[0], "RANCHER_SECRET_KEY": self.key[1]}
+        if door.startswith("https:"):
+            ca = home / "ca.crt"
+            ca.write_bytes(Client(door).raw("GET", "/v1/scripts/ca.crt")[1])
+            environment["REMUDA_CA"] = str(ca)
+        command = [sys.executable, "-m", "remuda.run.main", *map(str, words)]
+        done = subprocess.run(
+            command, env=environment, cwd=home, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        must(
+            done.returncode == 0,
+            f"remuda {' '.join(command[3:])} ended with {done.returncode}: {done.stderr.strip()[-500:]}",
+        )
+        return done.stdout
 
     def step(self, title: str, do: Callable[[Walk], str | None]) -> bool:
         """Run one step, time it, print it; True when it passed."""

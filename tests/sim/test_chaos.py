@@ -18,7 +18,7 @@ from remuda.ports.store import ALIVE
 
 pytestmark = [pytest.mark.looptime(start=1000), pytest.mark.timeout(170)]
 
-SEEDS = range(104, 109)
+SEEDS = range(104, 108)
 
 
 async def check(world: World) -> None:

@@ -12,6 +12,8 @@ from remuda.schema.fields import ResourceType
 _SECRET = {"password", "secret", "secretvalue", "code", "key", "token", "cert", "certchain"}
 _BULKY = {"dockercompose", "ranchercompose"}
 _DEPTH = 6
+_MANY = 100
+"""So many members of an object or list are kept."""
 
 
 def audit(
@@ -29,7 +31,7 @@ def audit(
             description=record.name,
             authenticated_as=caller.account_id,
             auth_type=caller.auth_type,
-            client_ip=ctx.client_ip,
+            client_ip=f"{ctx.client_ip} via {ctx.via}" if ctx.via else ctx.client_ip,
             response_code=status,
             request=masked(body) if isinstance(body, dict) else {},
         )
@@ -39,18 +41,25 @@ def audit(
 def masked(body: dict[str, Any], depth: int = 0) -> dict[str, Any]:
     """The body without secrets: known secret fields, and all values of environments, which often hold some."""
     out: dict[str, Any] = {}
-    for key, value in body.items():
-        low = str(key).lower()
+    for key, value in list(body.items())[:_MANY]:
+        key = str(key)[:200]
+        low = key.lower()
         if low in _SECRET:
             out[key] = "***"
         elif low in _BULKY and isinstance(value, str):
             out[key] = f"({len(value)} characters)"
-        elif low == "environment" and isinstance(value, dict):
-            out[key] = dict.fromkeys(value, "***")
-        elif isinstance(value, dict):
-            out[key] = masked(value, depth + 1) if depth < _DEPTH else "..."
-        elif isinstance(value, list):
-            out[key] = [masked(v, depth + 1) if isinstance(v, dict) else v for v in value[:100]]
+        elif low == "environment" and not isinstance(value, str):
+            out[key] = dict.fromkeys(list(value)[:_MANY], "***") if isinstance(value, dict) else "***"
         else:
-            out[key] = value if not isinstance(value, str) or len(value) < 2000 else value[:2000] + "..."
+            out[key] = _shown(value, depth)
     return out
+
+
+def _shown(value: Any, depth: int) -> Any:
+    if isinstance(value, dict | list) and depth >= _DEPTH:
+        return "..."
+    if isinstance(value, dict):
+        return masked(value, depth + 1)
+    if isinstance(value, list):
+        return [_shown(v, depth + 1) for v in value[:_MANY]]
+    return value if not isinstance(value, str) or len(value) < 2000 else value[:2000] + "..."

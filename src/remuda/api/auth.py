@@ -20,7 +20,7 @@ from remuda.api.errors import ApiError
 from remuda.core import ids
 from remuda.core.model import ACTIVE, Account, Credential, Member
 from remuda.ports.store import ALIVE, Tx, eq
-from remuda.schema.fields import ADMIN, AGENT, OWNER, REGISTER, USER
+from remuda.schema.fields import ADMIN, AGENT, MEMBER, REGISTER, USER
 
 if TYPE_CHECKING:
     from remuda.api.server import Api
@@ -44,20 +44,41 @@ class Authenticator:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._known: dict[str, Known | None] = {}
+        self._known: dict[str, Known] = {}
+        self._projects: dict[int, Account] = {}
+        self._epoch = 0
 
     def forget(self) -> None:
         """Something about accounts, credentials or members changed."""
         self._known.clear()
+        self._projects.clear()
+        self._epoch += 1
 
     async def caller(self, connection: HTTPConnection, project: int | None) -> Caller:
         """Who is it, and what may they do in ``project`` (or in none)? Raises 401 or 403 in the documented shape."""
         caller = await self._identify(connection)
         if caller is None:
-            if self._api.settings.get("api.security.enabled") == "false":
-                return self._enter(Caller(account_id=1, kind="admin", name="admin", role=ADMIN), project)
+            return await self._enter(_ANYBODY, project) if self._open else Caller()
+        return caller if caller.role in (AGENT, REGISTER) else await self._enter(caller, project)
+
+    @property
+    def _open(self) -> bool:
+        return self._api.settings.get("api.security.enabled") == "false"
+
+    async def again(self, caller: Caller) -> Caller | None:
+        """Who ``caller`` is by now, for what lasts longer than a request. None: the credential is not valid any more; role
+        ``anonymous``: it is, but not in that environment."""
+        if not caller.key:
+            return caller if self._open and caller.role == ADMIN else None
+        known = await self._lookup(caller.key)
+        if known is None:
+            return None
+        if caller.role in (AGENT, REGISTER):
+            return caller
+        try:
+            return await self._enter(_caller(known, caller.auth_type), caller.project_id)
+        except ApiError:
             return Caller()
-        return caller if caller.role in (AGENT, REGISTER) else self._enter(caller, project)
 
     async def _identify(self, connection: HTTPConnection) -> Caller | None:
         scheme, _, rest = connection.headers.get("authorization", "").partition(" ")
@@ -100,7 +121,7 @@ class Authenticator:
         known = await self._lookup(token.partition(":")[0])
         if known is None or known.credential.kind != "registrationToken":
             return None
-        if not hmac.compare_digest(registration_token(self._api, known.credential), token):
+        if not hmac.compare_digest(registration_token(self._api, known.credential).encode(), token.encode()):
             return None
         return Caller(
             account_id=known.account.id,
@@ -109,6 +130,7 @@ class Authenticator:
             project_id=known.account.id,
             auth_type="RegistrationToken",
             credential_id=known.credential.id,
+            key=known.credential.public_value,
         )
 
     async def registration(self, token: str) -> Caller | None:
@@ -129,26 +151,52 @@ class Authenticator:
             members = tx.find(Member, eq("external_id", str(account.id)), eq("external_id_type", "rancher_id"), ALIVE)
             return Known(credential, account, {m.account_id: m.role for m in members})
 
+        epoch = self._epoch
         known = await self._api.store.read(unit)
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        if known is not None:
+        if known is not None and epoch == self._epoch:  # else the row may have changed after it was read
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
             self._known[public_value] = known
         return known
 
-    def _enter(self, caller: Caller, project: int | None) -> Caller:
+    async def _project(self, number: int) -> Account | None:
+        if number in self._projects:
+            return self._projects[number]
+        epoch = self._epoch
+        found = await self._api.store.read(lambda tx: tx.get(Account, number))
+        if found is None or found.kind != "project" or found.removed is not None:
+            return None
+        if epoch == self._epoch:
+            if len(self._projects) >= _REMEMBERED:
+                self._projects.clear()
+            self._projects[number] = found
+        return found
+
+    async def _enter(self, caller: Caller, project: int | None) -> Caller:
         if caller.kind == "project":
             if project not in (None, caller.account_id):
                 raise ApiError(403, "Forbidden", "This key belongs to another environment.")
-            return msgspec.structs.replace(caller, project_id=caller.account_id, role=OWNER)
+            # not an owner: who may make keys for an environment must not thereby choose its members
+            return msgspec.structs.replace(caller, project_id=caller.account_id, role=MEMBER)
         if project is None:
             return caller
-        if caller.role == ADMIN:
-            return msgspec.structs.replace(caller, project_id=project)
-        role = caller.roles.get(project)
-        if role is None:
-            raise ApiError(403, "Forbidden", f"You are no member of environment {ids.public('account', project)}.")
+        found = await self._project(project)
+        role = ADMIN if caller.role == ADMIN else caller.roles.get(project)
+        if role is None or found is None:
+            raise ApiError(
+                403,
+                "Forbidden",
+                f"There is no environment {ids.public('account', project)}, or you are no member of it.",
+            )
+        if found.desired != ACTIVE and role != ADMIN:
+            raise ApiError(
+                403, "Forbidden", f"The environment '{found.name}' is deactivated: an owner can activate it."
+            )
         return msgspec.structs.replace(caller, project_id=project, role=role)
+
+
+_ANYBODY = Caller(account_id=1, kind="admin", name="admin", role=ADMIN)
+"""Who everybody is while access control is off."""
 
 
 def _caller(known: Known, auth_type: str) -> Caller:
@@ -161,6 +209,7 @@ def _caller(known: Known, auth_type: str) -> Caller:
         role=role,
         auth_type=auth_type,
         credential_id=known.credential.id,
+        key=known.credential.public_value,
         roles=known.roles,
     )
 

@@ -65,6 +65,10 @@ class Behaviour:
         owner = ctx.caller.project_id if ctx.caller.project_id is not None else ctx.caller.account_id
         return record.account_id == owner
 
+    def judged(self, ctx: Context, record: Record) -> Context:
+        """The context by which rights on this row are judged: the request's own, where rows do not bring their own roles."""
+        return ctx
+
     # ---- what is done to rows
 
     def owner(self, tx: Tx, ctx: Context) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from starlette.requests import HTTPConnection
 
 from remuda.schema.fields import ADMIN, ANONYMOUS, ResourceType
 from remuda.schema.registry import rights
@@ -27,6 +26,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     project_id: int | None = None
     auth_type: str = "None"
     credential_id: int = 0
+    key: str = ""
+    """The public part of the credential, by which it is found again."""
     by_cookie: bool = False
     roles: dict[int, str] = {}
 
@@ -40,6 +41,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     version: str = "v1"
     prefix: str = "/v1"
     client_ip: str = ""
+    via: str = ""
+    """The proxy that told us ``client_ip``, unless it runs on this machine."""
+    nearest: str = ""
+    """The address that the nearest proxy saw."""
     query: tuple[tuple[str, str], ...] = ()
     request_id: str = ""
     leading: str = ""
@@ -63,24 +68,3 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     def is_admin(self) -> bool:
         """An administrator of the installation."""
         return self.caller.role == ADMIN
-
-
-def root_of(request: HTTPConnection) -> str:
-    """``scheme://host[:port]`` as the client sees it, through any proxies that say so (first element of each header)."""
-
-    def first(header: str) -> str:
-        return request.headers.get(header, "").split(",")[0].strip()
-
-    scheme = first("x-forwarded-proto") or request.url.scheme.replace("ws", "http")
-    host = first("x-forwarded-host") or request.headers.get("host") or request.url.netloc
-    port = first("x-forwarded-port")
-    if port.isdigit():
-        bare = host.rsplit(":", 1)[0] if host.count(":") == 1 or "]:" in host else host
-        host = bare if port in ("80", "443") else f"{bare}:{port}"
-    return f"{'https' if scheme in ('https', 'wss') else 'http'}://{host}"
-
-
-def client_of(request: HTTPConnection) -> str:
-    """The client's address, as told by the proxies in front."""
-    told = request.headers.get("x-forwarded-for", "").split(",")[0].strip()
-    return told or (request.client.host if request.client else "")

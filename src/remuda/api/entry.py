@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from typing import Any
 
+import msgspec
 from starlette.responses import PlainTextResponse, Response
 
 from remuda.api.audit import audit
@@ -16,12 +18,13 @@ from remuda.api.resources.accounts import PASSWORD_KIND, store_password
 from remuda.api.resources.keys import new_pair
 from remuda.core import ids
 from remuda.core.model import ACTIVE, Account, Agent, Credential, Member
-from remuda.ports.store import ALIVE, Tx, eq
+from remuda.ports.store import ALIVE, Duplicate, Store, Tx, Where, eq
 from remuda.schema.fields import ANONYMOUS, REGISTER
 from remuda.schema.registry import TYPES
 from remuda.schema.validate import for_create
 
-ADMIN_ID = 1
+ADMIN_ID, DEFAULT_PROJECT = 1, 5
+_UNSAFE = re.compile(r"[^A-Za-z0-9._:/@%\[\]-]")
 
 
 def _nothing(_type: str, _number: int) -> bool:
@@ -62,9 +65,9 @@ async def setup(ctx: Context, body: dict[str, Any]) -> Response:
     hashed = await ctx.api.keyring.hash_password(values["password"])
 
     def unit(tx: Tx) -> Account:
+        admin = tx.hold(Account, ADMIN_ID)  # two set-ups at once: the second finds the first one's work
         if set_up(tx):
             raise ApiError(409, "Conflict", "The administrator has been created already: log in instead.")
-        admin = tx.get(Account, ADMIN_ID)
         assert admin is not None
         store_password(tx, admin.id, values["username"], hashed)
         admin = tx.update(admin, name=values.get("name") or values["username"])
@@ -91,13 +94,16 @@ async def token_state(ctx: Context) -> dict[str, Any]:
         "user": caller.name if known else None,
         "accountId": ids.public("account", caller.account_id) if known else None,
         "userType": caller.kind if known else None,
-        "userIdentity": _identity(caller.account_id, caller.name) if known else None,
+        "userIdentity": identity(caller.account_id, caller.name) if known else None,
     }
 
 
 async def login(ctx: Context, body: dict[str, Any]) -> Response:
     """``code`` = ``user:password``. A wrong name takes as long as a wrong password."""
     values = for_create(TYPES["token"], body, _nothing)
+    key = (ctx.nearest, hash(values["code"].partition(":")[0]))
+    if wait := ctx.api.throttle.wait(key):
+        raise ApiError(429, "TooManyRequests", f"Too many wrong passwords. Try again in {wait:.0f} second(s).")
     name, separator, password = str(values["code"]).partition(":")
     if not separator:
         raise ApiError(400, "InvalidFormat", "'code' is user:password.", field="code")
@@ -110,16 +116,25 @@ async def login(ctx: Context, body: dict[str, Any]) -> Response:
 
     hashed, account = await ctx.api.read(unit)
     if not await ctx.api.keyring.check_password(hashed, password) or account is None:
+        ctx.api.throttle.failed(key)
         raise ApiError(401, "Unauthorized", "That is not a user and password of this installation.")
+    ctx.api.throttle.passed(key)
     return await _logged_in(ctx, account, 201)
 
 
 async def _logged_in(ctx: Context, account: Account, status: int) -> Response:
     seconds = max(60, int(ctx.api.settings.get("api.auth.jwt.token.expiry")) // 1000)
     sid = "s-" + secrets.token_hex(16)
-    await ctx.api.write(
-        lambda tx: tx.insert(Credential(kind=SESSION, account_id=account.id, name=account.name, public_value=sid))
-    )
+    by = msgspec.structs.replace(ctx.caller, account_id=account.id, auth_type="Password")
+
+    def unit(tx: Tx) -> None:
+        for old in tx.find(Credential, eq("kind", SESSION), eq("account_id", account.id),
+                           Where("created", "lt", tx.now() - seconds * 1000)):  # fmt: skip
+            tx.delete(old)  # the token that named it has expired
+        tx.insert(Credential(kind=SESSION, account_id=account.id, name=account.name, public_value=sid))
+        audit(tx, msgspec.structs.replace(ctx, caller=by), "api.token.create", TYPES["account"], account, {}, status)
+
+    await ctx.api.write(unit)
     jwt = ctx.api.keyring.sign({"use": "login", "sid": sid, "account": account.id}, seconds)
     document = {
         "id": jwt,
@@ -133,7 +148,7 @@ async def _logged_in(ctx: Context, account: Account, status: int) -> Response:
         "security": True,
         "enabled": True,
         "authProvider": "localauthconfig",
-        "userIdentity": _identity(account.id, account.name),
+        "userIdentity": identity(account.id, account.name),
     }
     response = ctx.api.json(ctx, document, status)
     response.set_cookie(
@@ -142,7 +157,8 @@ async def _logged_in(ctx: Context, account: Account, status: int) -> Response:
     return response
 
 
-def _identity(account_id: int, name: str) -> dict[str, Any]:
+def identity(account_id: int, name: str) -> dict[str, Any]:
+    """A person as they appear in lists of members."""
     return {
         "type": "identity",
         "id": f"rancher_id:{ids.public('account', account_id)}",
@@ -161,6 +177,8 @@ async def logout(ctx: Context) -> Response:
         row = tx.get(Credential, number) if number else None
         if row is not None and row.kind == SESSION and row.removed is None:
             tx.update(row, desired="removed", removed=tx.now())
+            owner = tx.get(Account, row.account_id)
+            audit(tx, ctx, "api.token.remove", TYPES["account"], owner or row, {}, 204)
 
     await ctx.api.write(unit)
     response = Response(status_code=204)
@@ -168,17 +186,14 @@ async def logout(ctx: Context) -> Response:
     return response
 
 
-async def register(ctx: Context, key: str) -> dict[str, Any]:
+async def register(ctx: Context, body: dict[str, Any]) -> dict[str, Any]:
     """An agent with a registration token gets keys of its own.
 
     The same key again: the agent kept it, and may have lost our answer or its state, so the old secret is replaced.
     """
     if ctx.caller.role != REGISTER:
         raise ApiError(403, "Forbidden", "Registering needs a registration token.")
-    if not 8 <= len(key) <= 128:
-        raise ApiError(
-            422, "MinLengthExceeded", "'key' is a text of 8 to 128 characters that the agent keeps.", field="key"
-        )
+    key = for_create(TYPES["register"], body, _nothing)["key"]
     access, secret = new_pair()
     project = ctx.caller.project_id or 0
 
@@ -202,10 +217,11 @@ async def register(ctx: Context, key: str) -> dict[str, Any]:
                 secret_hash=ctx.api.keyring.digest(secret),
             )
         )
+        audit(tx, ctx, "api.register.create", TYPES["register"], agent, {}, 201)
         return agent
 
     agent = await ctx.api.write(unit)
-    url = ctx.url("register", key)
+    url = ctx.url("register")
     return {
         "id": key,
         "type": "register",
@@ -241,7 +257,8 @@ async def script(ctx: Context, name: str) -> Response:
         "DETECTED_CATTLE_AGENT_IP": ctx.client_ip,
         "CATTLE_AGENT_IMAGE": ctx.api.settings.get("agent.image"),
     }
-    lines = "".join(f'export {key}="{value}"\n' for key, value in exports.items())
+    # none of these can hold a character that a shell would act on: all of them were checked; twice is better
+    lines = "".join(f'export {key}="{_UNSAFE.sub("", value)}"\n' for key, value in exports.items())
     return PlainTextResponse("#!/bin/sh\n" + lines)
 
 
@@ -249,7 +266,17 @@ def seed(tx: Tx) -> None:
     """The rows that every installation starts with, under their well-known numbers."""
     if tx.get(Account, ADMIN_ID) is not None:
         return
-    for kind, state in (("admin", ACTIVE), ("system", "inactive"), ("superadmin", "inactive"), ("token", ACTIVE)):
-        tx.insert(Account(kind=kind, name=kind, uuid=kind, desired=state))
-    project = tx.insert(Account(kind="project", name="Default", uuid="adminProject"))
+    # numbers are given, not counted: a database counts on when an insertion fails
+    first = (("admin", ACTIVE), ("system", "inactive"), ("superadmin", "inactive"), ("token", ACTIVE))
+    for number, (kind, state) in enumerate(first, ADMIN_ID):
+        tx.insert(Account(id=number, kind=kind, name=kind, uuid=kind, desired=state))
+    project = tx.insert(Account(id=DEFAULT_PROJECT, kind="project", name="Default", uuid="adminProject"))
     tx.insert(Member(account_id=project.id, external_id=str(ADMIN_ID), role="owner", kind="projectMember"))
+
+
+async def plant(store: Store) -> None:
+    """:func:`seed`, also when several servers start on an empty database at once."""
+    try:
+        await store.write(seed)
+    except Duplicate:
+        await store.write(seed)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from remuda.ports.store import Conflict, Duplicate, Unavailable
+from remuda.ports.keyring import Busy
+from remuda.ports.store import Conflict, Duplicate, StoreError, Unavailable
 from remuda.schema.validate import Invalid
 
 _TITLES = {
@@ -13,10 +14,12 @@ _TITLES = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method not allowed",
+    408: "Request timeout",
     409: "Conflict",
     413: "Request too large",
     415: "Unsupported media type",
     422: "Unprocessable Entity",
+    429: "Too many requests",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
@@ -68,4 +71,8 @@ def translate(problem: Exception) -> ApiError | None:
         return ApiError(422, "NotUnique", f"'{names or 'a value'}' is already taken.", field=names)
     if isinstance(problem, Unavailable):
         return ApiError(503, "DatabaseUnavailable", str(problem))
+    if isinstance(problem, Busy):
+        return ApiError(503, "Busy", str(problem))
+    if type(problem) is StoreError:
+        return ApiError(422, "InvalidFormat", f"{problem}.")
     return None

@@ -14,7 +14,7 @@ from remuda.api.context import Context
 from remuda.api.errors import ApiError, not_found
 from remuda.core import ids
 from remuda.core.model import Record
-from remuda.ports.store import Tx, Where, eq
+from remuda.ports.store import ALIVE, Tx, Where, eq
 from remuda.schema.fields import ResourceType
 from remuda.schema.registry import TYPES, find
 from remuda.schema.validate import for_create, for_update
@@ -25,13 +25,15 @@ Body = dict[str, Any]
 
 def documents(tx: Tx, ctx: Context, kind: ResourceType, records: list[Any]) -> list[Document]:
     """The documents of these rows, with what the type adds to them."""
-    extra = ctx.api.behaviour(kind).extra(tx, ctx, records) if records else {}
-    return [render.resource(ctx, kind, r, extra.get(r.id, {})) for r in records]
+    behaviour = ctx.api.behaviour(kind)
+    extra = behaviour.extra(tx, ctx, records) if records else {}
+    return [render.resource(behaviour.judged(ctx, r), kind, r, extra.get(r.id, {})) for r in records]
 
 
 async def listing(ctx: Context, kind: ResourceType, path: str, extra_where: tuple[Where, ...] = ()) -> Document:
     """``GET /things``."""
     behaviour = _stored(ctx, kind)
+    _offered(ctx, kind, "r", "GET")
     page = query.parse(ctx, kind)
     include = (ctx.param("include") or "").lower()
 
@@ -65,7 +67,8 @@ def _include(tx: Tx, ctx: Context, kind: ResourceType, rows: list[Any], shown: l
     field = target.field(link.field)
     assert field is not None
     assert target.record is not None
-    related = tx.find(target.record, Where(field.attribute, "in", [r.id for r in rows]), Where("removed", "null"))
+    scope = ctx.api.behaviour(target).scope(ctx)
+    related = tx.find(target.record, *scope, Where(field.attribute, "in", [r.id for r in rows]), ALIVE)
     by_row: dict[int, list[Document]] = {}
     for row, document in zip(related, documents(tx, ctx, target, related), strict=True):
         by_row.setdefault(getattr(row, field.attribute), []).append(document)
@@ -75,6 +78,8 @@ def _include(tx: Tx, ctx: Context, kind: ResourceType, rows: list[Any], shown: l
 
 async def reading(ctx: Context, kind: ResourceType, key: str) -> Document:
     """``GET /things/1t7``."""
+    _stored(ctx, kind)
+    _offered(ctx, kind, "r", "GET")
     include = (ctx.param("include") or "").lower()
 
     def unit(tx: Tx) -> Document:
@@ -89,8 +94,9 @@ async def reading(ctx: Context, kind: ResourceType, key: str) -> Document:
 async def following(ctx: Context, kind: ResourceType, key: str, name: str) -> Document | Response:
     """``GET /things/1t7/others``."""
     behaviour = _stored(ctx, kind)
+    _offered(ctx, kind, "r", "GET")
     served = behaviour.served.get(name.lower())
-    if served is not None:
+    if served is not None and name.lower() not in {a.name for a in kind.actions}:  # actions are asked for by POST
         record = await ctx.api.read(lambda tx: _fetch(tx, ctx, kind, key))
         return await served(ctx, record, {})
     link = next((x for x in kind.links if x.name.lower() == name.lower()), None)
@@ -117,7 +123,7 @@ async def _referred(ctx: Context, kind: ResourceType, record: Record, name: str)
 async def creating(ctx: Context, kind: ResourceType, body: Body) -> Document:
     """``POST /things``."""
     behaviour = _stored(ctx, kind)
-    _demand(ctx, kind, "c", "POST")
+    _offered(ctx, kind, "c", "POST")
 
     def unit(tx: Tx) -> Document:
         values = for_create(kind, body, lookup(tx, ctx))
@@ -133,10 +139,10 @@ async def creating(ctx: Context, kind: ResourceType, body: Body) -> Document:
 async def updating(ctx: Context, kind: ResourceType, key: str, body: Body) -> Document:
     """``PUT /things/1t7``."""
     behaviour = _stored(ctx, kind)
-    _demand(ctx, kind, "u", "PUT")
+    _offered(ctx, kind, "", "PUT")
 
     def unit(tx: Tx) -> Document:
-        record = _alive(_fetch(tx, ctx, kind, key))
+        record = _alive(_fetch(tx, ctx, kind, key, "u"))
         values = for_update(kind, body, lookup(tx, ctx))
         changed = behaviour.update(tx, ctx, record, values)
         if changed is not record:
@@ -149,10 +155,10 @@ async def updating(ctx: Context, kind: ResourceType, key: str, body: Body) -> Do
 async def removing(ctx: Context, kind: ResourceType, key: str) -> Document:
     """``DELETE /things/1t7``. Removing what is gone or going is no error."""
     behaviour = _stored(ctx, kind)
-    _demand(ctx, kind, "d", "DELETE")
+    _offered(ctx, kind, "", "DELETE")
 
     def unit(tx: Tx) -> Document:
-        record = _fetch(tx, ctx, kind, key)
+        record = _fetch(tx, ctx, kind, key, "d")
         if record.removed is None and record.desired != "removed":
             record = behaviour.actions["remove"](tx, ctx, record, {})
             audit(tx, ctx, f"api.{kind.id}.remove", kind, record, {}, 200)
@@ -169,11 +175,10 @@ async def acting(ctx: Context, kind: ResourceType, key: str, name: str, body: Bo
     action = next((a for a in kind.actions if a.name == name), None)
     if action is None:
         raise ApiError(422, "InvalidAction", f"A {kind.id} has no action '{name}'.")
-    _demand(ctx, kind, "r" if action.reads else "a", "")
 
     def accept(tx: Tx) -> tuple[Any, dict[str, Any]]:
-        record = _alive(_fetch(tx, ctx, kind, key))
-        if name not in render.offered(ctx, kind, record):
+        record = _alive(_fetch(tx, ctx, kind, key, "r" if action.reads else "a"))
+        if name not in render.offered(behaviour.judged(ctx, record), kind, record):
             raise ApiError(
                 422,
                 "ActionNotAvailable",
@@ -214,6 +219,8 @@ def lookup(tx: Tx, ctx: Context) -> Callable[[str, int], bool]:
         kind = TYPES.get(type_id)
         if kind is None or kind.record is None:
             return False
+        if type_id == "account" and ctx.api.behaviour(TYPES["project"]).fetch(tx, ctx, number) is not None:
+            return True  # environments are accounts too
         found = ctx.api.behaviour(kind).fetch(tx, ctx, number)
         if found is None or found.removed is not None:
             return False
@@ -228,12 +235,14 @@ def _stored(ctx: Context, kind: ResourceType) -> Behaviour:
     return ctx.api.behaviour(kind)
 
 
-def _fetch(tx: Tx, ctx: Context, kind: ResourceType, key: str) -> Any:
+def _fetch(tx: Tx, ctx: Context, kind: ResourceType, key: str, letter: str = "r") -> Any:
+    """The row if the caller sees it and may do this to it: 404 for what they do not see, 403 for what they may not."""
     behaviour = ctx.api.behaviour(kind)
     number = ids.number(key)
     record = behaviour.fetch(tx, ctx, number) if number is not None else None
     if record is None:
         raise not_found(f"{kind.id} '{key}'")
+    _permit(behaviour.judged(ctx, record), kind, letter)
     return record
 
 
@@ -243,9 +252,14 @@ def _alive(record: Record) -> Any:
     return record
 
 
-def _demand(ctx: Context, kind: ResourceType, letter: str, method: str) -> None:
-    if method and method not in kind.methods:
+def _offered(ctx: Context, kind: ResourceType, letter: str, method: str) -> None:
+    if method not in kind.methods:
         raise ApiError(405, "", f"{kind.id}: {method} is not offered.")
+    if letter:
+        _permit(ctx, kind, letter)
+
+
+def _permit(ctx: Context, kind: ResourceType, letter: str) -> None:
     if not ctx.can(kind, letter):
         raise ApiError(403, "Forbidden", f"Your role '{ctx.caller.role}' may not do that to a {kind.id}.")
 

@@ -139,10 +139,10 @@ def _iso(moment: int | None) -> str | None:
     return datetime.fromtimestamp(moment / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def schema(ctx: Context, document: dict[str, Any], listable: bool) -> dict[str, Any]:
+def schema(ctx: Context, document: dict[str, Any]) -> dict[str, Any]:
     """A schema document with its links."""
     links = {"self": ctx.url("schemas", document["id"])}
-    if listable:
+    if document["collectionMethods"]:
         links["collection"] = ctx.url(str(document["pluralName"]).lower())
     return {**document, "links": links}
 

@@ -24,13 +24,14 @@ from remuda.api.entry import set_up
 from remuda.api.errors import ApiError
 from remuda.api.resources import behaviours
 from remuda.api.subscribe import Broadcaster
+from remuda.api.throttle import Throttle
 from remuda.api.values import SettingValues
 from remuda.control.plane import ControlPlane
 from remuda.core.model import Record
 from remuda.ports.cluster import Cluster
 from remuda.ports.keyring import Keyring
 from remuda.ports.leases import Leases
-from remuda.ports.store import Conflict, Store, Tx
+from remuda.ports.store import Conflict, Duplicate, Store, Tx
 from remuda.schema.fields import ResourceType
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class Api:
         self._behaviours = behaviours()
         self.auth = Authenticator(self)
         self.broadcaster = Broadcaster(self)
+        self.throttle = Throttle()
         self.metrics = CollectorRegistry()
         self.requests = Counter("remuda_http_requests", "Requests", ["method", "status"], registry=self.metrics)
         self.latency = Histogram("remuda_http_seconds", "Time to answer", ["method"], registry=self.metrics)
@@ -96,7 +98,7 @@ class Api:
         for _ in range(CONFLICT_RETRIES):
             try:
                 return await self.store.write(unit)
-            except Conflict:  # a controller changed the row between our read and our write: the unit reads it again
+            except (Conflict, Duplicate):  # somebody changed the row, or made it, after we read: the unit reads again
                 continue
         return await self.store.write(unit)
 
@@ -109,6 +111,7 @@ class Api:
         response = Response(_encode(document), status, media_type="application/json; charset=utf-8")
         if ctx is not None:
             response.headers["X-API-Schemas"] = ctx.url("schemas")
+        response.headers["Cache-Control"] = "no-store"
         response.headers["X-Rancher-Version"] = self.settings.get("rancher.server.version")
         return response
 

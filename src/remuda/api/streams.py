@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from remuda.api.context import Context
+from remuda.api.context import Caller, Context
+from remuda.api.guests import Guest
 
 if TYPE_CHECKING:
     from remuda.api.server import Api
@@ -29,7 +30,10 @@ _TYPES = {"logs": "logs", "exec": "exec", "containerstats": "stats", "hoststats"
 
 def access(ctx: Context, path: str, host: int, args: dict[str, Any], *, kind: str = "hostAccess") -> dict[str, Any]:
     """Where to dial, and the token that says what for."""
-    token = ctx.api.keyring.sign({"use": "stream", "path": path, "host": host, "args": args}, TOKEN_SECONDS)
+    caller = ctx.caller
+    by = {"key": caller.key, "project": caller.project_id, "role": caller.role}
+    claims = {"use": "stream", "path": path, "host": host, "args": args, "by": by}
+    token = ctx.api.keyring.sign(claims, TOKEN_SECONDS)
     url = re.sub("^http", "ws", ctx.root) + f"/v1/{path}/"
     return {"type": kind, "links": {}, "actions": {}, "url": url, "token": token}
 
@@ -37,7 +41,12 @@ def access(ctx: Context, path: str, host: int, args: dict[str, Any], *, kind: st
 async def serve(api: Api, socket: WebSocket, path: str) -> None:
     """One stream from the agent to the person, until either side ends it."""
     claims = api.keyring.verify(socket.query_params.get("token", "")) or {}
-    if claims.get("use") != "stream" or claims.get("path") != path:
+    by = claims.get("by") or {}
+    # whoever the token was made for: it ends with their rights, also while the stream is open
+    caller = Caller(key=by.get("key", ""), role=by.get("role", ""), project_id=by.get("project"))
+    right = claims.get("use") == "stream" and claims.get("path") == path
+    now = await api.auth.again(caller) if right else None
+    if now is None or now.role != caller.role:
         await socket.close(1008, "The token is missing, expired or for something else; ask for a new one.")
         return
     await socket.accept()
@@ -47,16 +56,21 @@ async def serve(api: Api, socket: WebSocket, path: str) -> None:
         await socket.close(1011, _short(str(problem)))
         return
     wants_exit = socket.query_params.get("exit") == "true"
+    guest = Guest(caller)
     try:
-        await _pump(path, socket, stream, claims["args"], wants_exit)
+        with api.broadcaster.watching(guest):
+            await _pump(path, socket, stream, claims["args"], wants_exit, guest)
     finally:
         await stream.close()
 
 
-async def _pump(path: str, socket: WebSocket, stream: Any, args: dict[str, Any], wants_exit: bool) -> None:
+async def _pump(
+    path: str, socket: WebSocket, stream: Any, args: dict[str, Any], wants_exit: bool, guest: Guest
+) -> None:
     upward = asyncio.create_task(_upward(path, socket, stream))
     downward = asyncio.create_task(_downward(path, socket, stream, args, wants_exit))
-    done, waiting = await asyncio.wait({upward, downward}, return_when=asyncio.FIRST_COMPLETED)
+    ended = asyncio.create_task(guest.ended.wait())
+    done, waiting = await asyncio.wait({upward, downward, ended}, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
@@ -64,7 +78,7 @@ async def _pump(path: str, socket: WebSocket, stream: Any, args: dict[str, Any],
         if (problem := task.exception()) and not isinstance(problem, WebSocketDisconnect | RuntimeError | OSError):
             raise problem
     if socket.client_state is WebSocketState.CONNECTED and socket.application_state is WebSocketState.CONNECTED:
-        error = getattr(stream, "error", "")
+        error = "Your right to this stream has ended." if guest.ended.is_set() else getattr(stream, "error", "")
         await socket.close(1011 if error else 1000, _short(error))
 
 

@@ -10,19 +10,20 @@ import asyncio
 import contextlib
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from remuda.api.context import Context
+from remuda.api.context import Caller, Context
+from remuda.api.guests import Guest, see_out
 from remuda.api.handlers import documents
 from remuda.control.reconcile.feed import Resync
 from remuda.core.model import RECORDS, Change, Record
 from remuda.ports.store import StoreError, Tx, Where
-from remuda.schema.fields import ANONYMOUS, ResourceType
+from remuda.schema.fields import ResourceType
 from remuda.schema.registry import TYPES
 
 if TYPE_CHECKING:
@@ -35,28 +36,33 @@ GATHER_SECONDS = 0.02
 """So long changes are gathered, so that a row that changes ten times at once is rendered once."""
 QUEUE = 2000
 RESYNC = b'{"name":"resync"}'
-LOGOUT = b'{"name":"logout"}'
+LOGOUT = '{"name":"logout"}'
 
 _CLASSES: dict[str, type[Record]] = {r.TABLE: r for r in RECORDS}
 _TYPES: dict[str, list[ResourceType]] = defaultdict(list)
 for _kind in TYPES.values():
     if _kind.record is not None and _kind.id not in ("auditLog", "haConfig", "setting"):
         _TYPES[_kind.record.TABLE].append(_kind)
+_PERSONAL = "account"
 _IDENTITY = {"account", "credential", "project_member"}
 
 
-class Subscriber:
+class Subscriber(Guest):
     """One socket's queue."""
 
     def __init__(self, ctx: Context) -> None:
+        super().__init__(ctx.caller)
         self.ctx = ctx
         self.queue: asyncio.Queue[bytes] = asyncio.Queue()
 
-    @property
-    def view(self) -> tuple[Any, ...]:
-        """Subscribers with equal views get equal frames."""
+    def refresh(self, caller: Caller) -> None:
+        super().refresh(caller)
+        self.ctx = msgspec.structs.replace(self.ctx, caller=caller)
+
+    def view(self, *, personal: bool) -> tuple[Any, ...]:
+        """Subscribers with equal views get equal frames. Accounts and environments look different to each person."""
         caller = self.ctx.caller
-        own = caller.account_id if caller.project_id is None else 0
+        own = caller.account_id if personal or caller.project_id is None else 0
         return (caller.role, caller.project_id, own, self.ctx.root, self.ctx.prefix)
 
     def put(self, frame: bytes) -> None:
@@ -74,49 +80,95 @@ class Broadcaster:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._subscribers: set[Subscriber] = set()
+        self._guests: set[Guest] = set()
+        self._doubt = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._remember())
+            group.create_task(self._see_out())
+            group.create_task(self._serve())
+
+    @contextlib.contextmanager
+    def watching(self, guest: Guest) -> Iterator[None]:
+        """Within the block the guest is told when their rights end."""
+        self._guests.add(guest)
+        try:
+            yield
+        finally:
+            self._guests.discard(guest)
+
+    async def _remember(self) -> None:
+        """Forget what is remembered of rows that changed. Apart from serving, so that nothing slow delays it."""
         with self._api.plane.feed.listen() as listener:
+            self._forget({*_IDENTITY, "setting"})
+            while True:
+                try:
+                    self._forget({c.kind for c in await listener.next()})
+                except Resync:
+                    self._forget({*_IDENTITY, "setting"})
+
+    def _forget(self, kinds: set[str]) -> None:
+        if kinds & _IDENTITY or "setting" in kinds:
+            self._api.auth.forget()
+            self._doubt.set()
+        if "setting" in kinds:
+            self._api.settings.reload_soon(self._doubt.set)
+
+    async def _see_out(self) -> None:
+        while True:
+            await self._doubt.wait()
+            self._doubt.clear()
+            try:
+                await see_out(self._api.auth, list(self._guests))
+            except StoreError as problem:
+                log.warning("it is not known whose rights have ended; asked again", problem=str(problem))
+                self._doubt.set()
+                await asyncio.sleep(1)
+            except Exception:
+                log.exception("it is not known whose rights have ended; asked again")
+                self._doubt.set()
+                await asyncio.sleep(1)
+
+    async def _serve(self) -> None:
+        with self._api.plane.feed.listen() as listener:
+            self._resync()
             while True:
                 try:
                     changes = await listener.next()
-                    self._remembered(changes)
                     if self._subscribers:
                         await asyncio.sleep(GATHER_SECONDS)
                         await self._deliver(changes, list(self._subscribers))
                 except Resync:
-                    self._api.auth.forget()
-                    await self._api.settings.load(self._api.store)
-                    for subscriber in self._subscribers:
-                        subscriber.put(RESYNC)
+                    self._resync()
                 except StoreError as problem:
                     log.warning("subscribers could not be served", problem=str(problem))
-                    for subscriber in self._subscribers:
-                        subscriber.put(RESYNC)
+                    self._resync()
                     await asyncio.sleep(1)
                 except Exception:
                     log.exception("subscribers could not be served")
+                    self._resync()
                     await asyncio.sleep(1)
 
-    def _remembered(self, changes: Sequence[Change]) -> None:
-        kinds = {c.kind for c in changes}
-        if kinds & _IDENTITY:
-            self._api.auth.forget()
-            touched = {c.record_id for c in changes if c.kind == "credential"}
-            for subscriber in self._subscribers:
-                if subscriber.ctx.caller.credential_id in touched:
-                    subscriber.put(LOGOUT)
-        if "setting" in kinds:
-            self._api.settings.reload_soon()
+    def _resync(self) -> None:
+        for subscriber in self._subscribers:
+            subscriber.put(RESYNC)
 
     async def _deliver(self, changes: Sequence[Change], subscribers: Sequence[Subscriber]) -> None:
-        newest = {(c.kind, c.record_id): c for c in changes if c.kind in _TYPES}
-        if not newest:
-            return
+        for personal in (True, False):
+            newest = {
+                (c.kind, c.record_id): c for c in changes if c.kind in _TYPES and (c.kind == _PERSONAL) == personal
+            }
+            if newest:
+                await self._tell(newest, subscribers, personal=personal)
+
+    async def _tell(
+        self, newest: dict[tuple[str, int], Change], subscribers: Sequence[Subscriber], *, personal: bool
+    ) -> None:
         views: dict[tuple[Any, ...], list[Subscriber]] = defaultdict(list)
         for subscriber in subscribers:
-            views[subscriber.view].append(subscriber)
+            views[subscriber.view(personal=personal)].append(subscriber)
         for group in views.values():
             ctx = group[0].ctx
             frames = await self._api.store.read(lambda tx, ctx=ctx: _frames(tx, ctx, newest))  # type: ignore[misc]
@@ -126,20 +178,32 @@ class Broadcaster:
 
     async def serve(self, socket: WebSocket, ctx: Context) -> None:
         """One subscriber, until it hangs up."""
-        if ctx.caller.role == ANONYMOUS:
+        if not ctx.can(TYPES["subscribe"], "r"):
             await socket.close(1008, "Log in first.")
             return
         await socket.accept()
         subscriber = Subscriber(ctx)
         self._subscribers.add(subscriber)
-        tasks = [asyncio.create_task(self._send(socket, subscriber)), asyncio.create_task(_drain(socket))]
+        jobs = (self._send(socket, subscriber), _drain(socket), self._part(socket, subscriber))
+        tasks = [asyncio.create_task(job) for job in jobs]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            with self.watching(subscriber):
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._subscribers.discard(subscriber)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _part(self, socket: WebSocket, subscriber: Subscriber) -> None:
+        """Wait until the subscriber's rights end; say so, and hang up. Who merely has others now may come again."""
+        await subscriber.ended.wait()
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            if subscriber.gone:
+                await socket.send_text(LOGOUT)
+            await socket.close(
+                1000 if subscriber.gone else 1012, "" if subscriber.gone else "Your rights have changed."
+            )
 
     async def _send(self, socket: WebSocket, subscriber: Subscriber) -> None:
         feed = self._api.plane.feed
@@ -153,13 +217,10 @@ class Broadcaster:
                 await socket.send_text(_ping(feed.seq))
                 continue
             await socket.send_text(frame.decode())
-            if frame is LOGOUT:
-                await socket.close(1000)
-                return
 
     async def _replay(self, subscriber: Subscriber) -> None:
         asked = subscriber.ctx.param("resume")
-        if not asked or not asked.isdigit():
+        if not asked or not asked.isdecimal() or len(asked) > 18:
             return
         try:
             changes = await self._api.plane.feed.since(int(asked))

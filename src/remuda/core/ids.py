@@ -25,7 +25,7 @@ SHORT: dict[str, str] = {
 }
 """Letters by table."""
 
-_PUBLIC = re.compile(r"^1[a-z]+!?(\d{1,18})$", re.IGNORECASE)
+_PUBLIC = re.compile(r"1[a-z]+!?(\d{1,18})", re.IGNORECASE | re.ASCII)
 
 
 def public(table: str, number: int | None) -> str | None:
@@ -37,5 +37,5 @@ def number(text: object) -> int | None:
     """The number in a public id, or None when the text is none (then nothing is found under it)."""
     if not isinstance(text, str):
         return None
-    match = _PUBLIC.match(text.strip())
+    match = _PUBLIC.fullmatch(text)
     return int(match.group(1)) if match else None

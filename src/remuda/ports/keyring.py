@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 
+class Busy(Exception):  # noqa: N818 - it is a state of the world
+    """Too many passwords wait to be hashed, which is slow on purpose. Try again in a second."""
+
+
 class Keyring(Protocol):
     """One installation's keys, the same on all its servers, kept outside the database."""
 
@@ -24,7 +28,7 @@ class Keyring(Protocol):
         """Keyed digest of a machine-made secret (200 bits or more), for comparison only."""
 
     async def hash_password(self, password: str) -> str:
-        """Slow, salted hash of what a person typed."""
+        """Slow, salted hash of what a person typed. Raises :class:`Busy`."""
 
     async def check_password(self, hashed: str, password: str) -> bool:
-        """Whether ``password`` gives ``hashed``; takes as long for a wrong one."""
+        """Whether ``password`` gives ``hashed``; takes as long for a wrong one. Raises :class:`Busy`."""

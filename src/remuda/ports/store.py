@@ -74,6 +74,10 @@ class Tx(Protocol):
     def count(self, kind: type[R], *where: Where) -> int:
         """How many :meth:`find` would give without a limit."""
 
+    def hold(self, kind: type[R], record_id: int) -> R | None:
+        """The record, kept from all other units that ask to hold it until this one has ended: what is read afterwards (is a
+        name free in this stack?) stays true until the commit. Logs no change. None when there is no such record."""
+
     def insert(self, record: R) -> R:
         """Store a new record: gives ``id``, ``version`` 1, ``uuid`` and ``created`` where empty, derives the state, logs a
         change. Raises :class:`Duplicate`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import getpass
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +13,9 @@ from pathlib import Path
 from remuda.adapters.crypto.keyring import FileKeyring
 from remuda.adapters.memory.clock import SystemClock
 from remuda.adapters.sql.store import SqlStore
-from remuda.api.entry import ADMIN_ID, seed, set_up
+from remuda.api.entry import ADMIN_ID, plant, set_up
 from remuda.api.resources.accounts import MIN_PASSWORD, PASSWORD_KIND, end_sessions, store_password
-from remuda.core.model import Account, Credential
+from remuda.core.model import ACTIVE, INACTIVE, Account, Credential
 from remuda.ports.store import ALIVE, StoreError, Tx, eq
 from remuda.run.settings import ServerSettings, SettingsError, from_environment
 
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         base = from_environment()
         told = _parser(base).parse_args(sys.argv[1:] if argv is None else argv)
+        os.umask(0o077)
         if not told.verb:
             _parser(base).print_help()
             return 2
@@ -66,6 +68,7 @@ async def _act(base: ServerSettings, told: argparse.Namespace) -> int:
             return 0
         hashed = await keyring.hash_password(_password(stdin=told.password_stdin))
         await store.write(_init(told.username, hashed) if told.verb == "init" else _reset(told.username, hashed))
+        (told.data / "setup-secret").unlink(missing_ok=True)
     finally:
         await store.close()
     print(f"{told.username} can log in now.")
@@ -85,7 +88,7 @@ async def _open(base: ServerSettings, data: Path, keyring: FileKeyring) -> SqlSt
         data.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything else runs
         store = SqlStore.sqlite(str(data / "remuda.db"), clock=SystemClock())
     await store.migrate()
-    await store.write(seed)
+    await plant(store)
     return store
 
 
@@ -100,9 +103,9 @@ def _password(*, stdin: bool) -> str:
 
 def _init(username: str, hashed: str) -> Callable[[Tx], None]:
     def unit(tx: Tx) -> None:
+        admin = tx.hold(Account, ADMIN_ID)  # somebody may be setting it up in a browser at this moment
         if set_up(tx):
             raise ValueError("there is an administrator already; 'remuda admin password' gives a new password")
-        admin = tx.get(Account, ADMIN_ID)
         assert admin is not None
         store_password(tx, admin.id, username, hashed)
         tx.update(admin, name=username)
@@ -116,6 +119,9 @@ def _reset(username: str, hashed: str) -> Callable[[Tx], None]:
         if row is None:
             raise ValueError(f"there is no account that logs in as '{username}'")
         tx.update(row, secret_hash=hashed, desired="active")
+        account = tx.get(Account, row.account_id)
+        if account is not None and account.desired == INACTIVE:
+            tx.update(account, desired=ACTIVE)
         end_sessions(tx, row.account_id)
 
     return unit

@@ -87,7 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="remuda agent", description=_HELP, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("url", nargs="?", default="", metavar="REGISTRATION_URL", help="where to register (see above)")
+    given = os.environ.get("REMUDA_REGISTRATION_URL", "")
+    parser.add_argument(
+        "url", nargs="?", default=given, metavar="REGISTRATION_URL", help="where to register (see above)"
+    )
     parser.add_argument(
         "--state", default="", metavar="DIR", help=f"identity and assignments (default {DEFAULT_STATE})"
     )

@@ -42,8 +42,9 @@ async def run(api: Api, data: Path, port: int) -> None:
     attempt = 0
     while True:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "remuda.run.agent", url, "--state", str(data / "agent"),
-            env={**os.environ, "REMUDA_AGENT_FOREGROUND": "1"},
+            sys.executable, "-m", "remuda.run.agent", "--state", str(data / "agent"),
+            # not an argument: everybody on the machine sees those
+            env={**os.environ, "REMUDA_AGENT_FOREGROUND": "1", "REMUDA_REGISTRATION_URL": url},
         )  # fmt: skip
         try:
             code = await process.wait()

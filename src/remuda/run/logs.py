@@ -7,6 +7,13 @@ import sys
 
 import structlog
 
+_CONTROL = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n != 9}
+
+
+def _one_line(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Names and messages from elsewhere must not be able to write log lines, or to move a terminal's cursor."""
+    return {k: v.translate(_CONTROL) if isinstance(v, str) else v for k, v in event.items()}
+
 
 def configure(style: str = "text", level: int = logging.INFO) -> None:
     """Set logging up for this process. ``style``: text or json."""
@@ -14,6 +21,7 @@ def configure(style: str = "text", level: int = logging.INFO) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _one_line,
     ]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()

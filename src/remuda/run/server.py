@@ -27,7 +27,7 @@ from remuda.adapters.memory.bus import MemoryBus
 from remuda.adapters.memory.clock import SystemClock
 from remuda.adapters.memory.leases import MemoryCluster
 from remuda.adapters.sql.store import SqlStore
-from remuda.api.entry import seed
+from remuda.api.entry import plant
 from remuda.api.routes import application
 from remuda.api.server import Api
 from remuda.api.values import SettingValues
@@ -105,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = arguments(sys.argv[1:] if argv is None else argv)
         logs.configure(settings.log)
+        os.umask(0o077)  # the database, its journal and the keys are nobody else's
         _usable(settings.data)
         runner = asyncio.Runner(loop_factory=_loop)
         with runner:
@@ -199,7 +200,7 @@ async def serve(settings: ServerSettings) -> int:
             address=settings.node_address or socket.gethostname(),
             version=remuda.__version__,
         )
-        await store.write(seed)
+        await plant(store)
         plane = ControlPlane(store, leases, bus, SystemClock(), info)
         api = Api(
             store=store,
@@ -311,7 +312,8 @@ async def _announced(settings: ServerSettings, api: Api, server: uvicorn.Server)
         secret = await api.setup_secret()
         if secret is not None:
             path = settings.data / "setup-secret"
-            path.touch(mode=0o600)
+            path.unlink(missing_ok=True)  # one with other permissions may be there
+            path.touch(mode=0o600, exist_ok=False)
             path.write_text(secret + "\n")
             # not through the log: logs are collected, and this is for the eyes of whoever started the server
             print(

@@ -138,6 +138,12 @@ def _map(field: Field, value: Any) -> dict[str, str]:
     return out
 
 
+def _json(field: Field, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(field, "an object", value)
+    return value
+
+
 def _array(field: Field, value: Any, lookup: Lookup) -> list[Any]:
     if not isinstance(value, list):
         raise _wrong(field, "a list", value)
@@ -187,4 +193,5 @@ _CHECKS: dict[str, Callable[[Field, Any], Any]] = {
     "boolean": _bool,
     "enum": _enum,
     "map[string]": _map,
+    "json": _json,
 }

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import os
 import secrets
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -27,7 +29,13 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
+from remuda.ports.keyring import Busy
+
+T = TypeVar("T")
 PREFIX = "remuda1:"
+HASHERS = 2
+MAX_WAITING = 16
+"""Four seconds' worth of work: whoever comes later is told to come again, instead of queueing without bound."""
 _NO_SUCH_USER = PasswordHasher().hash(secrets.token_hex(16))
 
 
@@ -41,16 +49,14 @@ class FileKeyring:
         self._signing = OctKey.import_key(self._derive("sign"))
         self._hasher = PasswordHasher()
         # argon2 takes 64 MiB and a quarter of a second: two at once at most, off the event loop
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="argon2")
+        self._pool = ThreadPoolExecutor(HASHERS, thread_name_prefix="argon2")
+        self._hashing = 0
 
     @classmethod
     def load(cls, path: Path) -> FileKeyring:
         """Read the key file; make it (mode 0600) when it is not there."""
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as file:
-                file.write(base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
+            _make(path)
         try:
             return cls(base64.b64decode(path.read_text().strip(), validate=True))
         except ValueError as problem:
@@ -94,7 +100,7 @@ class FileKeyring:
         return hmac.new(self._derive("digest"), secret.encode(), hashlib.sha256).hexdigest()
 
     async def hash_password(self, password: str) -> str:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._hasher.hash, password)
+        return await self._hashed(lambda: self._hasher.hash(password))
 
     async def check_password(self, hashed: str, password: str) -> bool:
         def check() -> bool:
@@ -103,4 +109,29 @@ class FileKeyring:
             except (VerificationError, InvalidHashError):
                 return False
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, check)
+        return await self._hashed(check)
+
+    async def _hashed(self, work: Callable[[], T]) -> T:
+        if self._hashing >= HASHERS + MAX_WAITING:
+            raise Busy("Too many logins at once. Try again in a second.")
+        self._hashing += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._hashing -= 1
+
+
+def _make(path: Path) -> None:
+    """A new key file, whole or not at all: two that start at once end up with the same key."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

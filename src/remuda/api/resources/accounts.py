@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from remuda.api.behaviour import Behaviour, Values
 from remuda.api.context import Context
 from remuda.api.errors import ApiError
@@ -22,10 +24,12 @@ class Accounts(Behaviour):
     """People and machines. Administrators see all; everybody else themselves."""
 
     def ownership(self, ctx: Context) -> list[Where]:
-        return [Where("kind", "ne", "project")] if ctx.is_admin else [eq("id", ctx.caller.account_id)]
+        people = Where("kind", "ne", "project")
+        return [people] if ctx.is_admin else [people, eq("id", ctx.caller.account_id)]
 
     def sees(self, tx: Tx, ctx: Context, record: Record) -> bool:
-        return ctx.is_admin or record.id == ctx.caller.account_id
+        # environments have a type of their own, with rules of its own
+        return record.kind != "project" and (ctx.is_admin or record.id == ctx.caller.account_id)
 
     def owner(self, tx: Tx, ctx: Context) -> int:
         return 0
@@ -80,7 +84,14 @@ def _keep_an_admin(tx: Tx, account: Account) -> None:
 
 
 def store_password(tx: Tx, account_id: int, username: str, hashed: str) -> None:
-    """Give an account a name and password to log in with. Raises Duplicate when the name is taken."""
+    """Give an account a name and password to log in with."""
+    if ":" in username or not username.isprintable() or username != username.strip():
+        raise ApiError(
+            422, "InvalidCharacters", "A username has no colon, no control characters and no spaces around it.",
+            field="username",
+        )  # fmt: skip
+    if tx.first(Credential, eq("public_value", f"user:{username}")) is not None:
+        raise ApiError(422, "NotUnique", f"There already is somebody called '{username}'.", field="username")
     tx.insert(
         Credential(
             kind=PASSWORD_KIND,
@@ -116,6 +127,14 @@ class Projects(Behaviour):
     def sees(self, tx: Tx, ctx: Context, record: Record) -> bool:
         return ctx.is_admin or record.id in ctx.caller.roles or record.id == ctx.caller.account_id
 
+    def judged(self, ctx: Context, record: Record) -> Context:
+        """By the role in the environment itself, wherever the request was made from."""
+        caller = ctx.caller
+        if ctx.is_admin or caller.kind == "project":
+            return ctx
+        role = caller.roles.get(record.id, USER)
+        return msgspec.structs.replace(ctx, caller=msgspec.structs.replace(caller, role=role))
+
     def fetch(self, tx: Tx, ctx: Context, number: int) -> Any | None:
         record = super().fetch(tx, ctx, number)
         return record if record is None or record.kind == "project" else None
@@ -132,6 +151,7 @@ class Projects(Behaviour):
         return project
 
     def remove(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        record = tx.hold(Account, record.id) or record
         for kind, word in ((Host, "hosts"), (Stack, "stacks")):
             left = tx.count(kind, eq("account_id", record.id), ALIVE)
             if left:
@@ -142,6 +162,7 @@ class Projects(Behaviour):
 
     def set_members(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         """Replace the members; there must be an owner."""
+        record = tx.hold(Account, record.id) or record
         members = _members(tx, values["members"])
         if not any(role == OWNER for _, _, role in members):
             raise ApiError(422, "InvalidOption", "An environment needs at least one owner.", field="members")
@@ -175,7 +196,7 @@ def _members(tx: Tx, wanted: list[Any]) -> list[tuple[str, str, str]]:
             raise ApiError(422, "InvalidOption", f"There is no role '{role}'.", field=f"members[{n}].role")
         external = str(item["externalId"])
         number = ids.number(external)
-        if number is None and external.isdigit():
+        if number is None and external.isdecimal() and len(external) < 19:
             number = int(external)
         account = tx.get(Account, number) if number is not None else None
         if account is None or account.kind == "project" or account.removed is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,6 +94,6 @@ def registration(ctx: Context, credential: Credential) -> dict[str, Any]:
     trust = f"-e CA_FINGERPRINT={fingerprint} " if fingerprint and url.startswith("https") else ""
     command = (
         f"sudo docker run -d --privileged {trust}-v /var/run/docker.sock:/var/run/docker.sock "
-        f"-v /var/lib/rancher:/var/lib/rancher {image} {url}"
+        f"-v /var/lib/rancher:/var/lib/rancher {shlex.quote(image)} {shlex.quote(url)}"
     )
     return {"token": token, "registrationUrl": url, "command": command, "image": image}

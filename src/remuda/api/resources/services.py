@@ -25,8 +25,10 @@ class Services(Behaviour):
         self.actions["restart"] = self.restart
 
     def create(self, tx: Tx, ctx: Context, values: Values) -> Record:
-        stack = tx.get(Stack, values["environmentId"])
+        stack = tx.hold(Stack, values["environmentId"])
         assert stack is not None  # the reference was checked
+        if stack.desired == REMOVED:
+            raise ApiError(422, "InvalidState", f"The stack '{stack.name}' is being removed.", field="environmentId")
         unique_name(tx, stack.id, values["name"])
         config = values.get("launchConfig")
         if config is None or not config.image:
@@ -50,6 +52,7 @@ class Services(Behaviour):
 
     def update(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         if "name" in values and values["name"] != record.name:
+            tx.hold(Stack, record.stack_id)
             unique_name(tx, record.stack_id, values["name"] or "")
         return change_service(tx, record, **self.attributes(values))
 

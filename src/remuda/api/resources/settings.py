@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,10 @@ from remuda.api.render import Extra
 from remuda.core.model import Record, Setting
 from remuda.ports.store import ALIVE, Tx, Where, eq
 from remuda.schema.settings import SETTINGS
+
+# Both end up in commands and scripts that people run as root.
+_URL = re.compile(r"https?://(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
 
 class Settings(Behaviour):
@@ -68,12 +73,14 @@ def describe(ctx: Context, row: Setting) -> dict[str, Any]:
 def _check(name: str, value: str) -> None:
     if len(value) > 65535:
         raise ApiError(422, "MaxLengthExceeded", "A setting may have at most 65535 characters.", field="value")
-    if name == "api.host" and value and not value.startswith(("http://", "https://")):
+    if name == "api.host" and value and not _URL.fullmatch(value):
         raise ApiError(
-            422, "InvalidFormat", "The Host Registration URL starts with http:// or https://, e.g. http://10.0.0.5:8080.",
+            422, "InvalidFormat", "The Host Registration URL is http:// or https:// with a host, e.g. http://10.0.0.5:8080.",
             field="value",
         )  # fmt: skip
     if name == "api.security.enabled" and value not in ("true", "false"):
         raise ApiError(422, "InvalidOption", "'api.security.enabled' is 'true' or 'false'.", field="value")
-    if name.endswith((".seconds", ".expiry")) and not value.isdigit():
-        raise ApiError(422, "InvalidFormat", f"'{name}' is a whole number.", field="value")
+    if name == "agent.image" and not _IMAGE.fullmatch(value):
+        raise ApiError(422, "InvalidFormat", "'agent.image' is a Docker image, e.g. remuda/agent:1.0.", field="value")
+    if name.endswith((".seconds", ".expiry")) and not (value.isascii() and value.isdecimal() and len(value) < 14):
+        raise ApiError(422, "InvalidFormat", f"'{name}' is a whole number of at most 13 digits.", field="value")

@@ -14,7 +14,19 @@ from remuda.api.errors import ApiError
 from remuda.api.render import Extra
 from remuda.api.resources.services import change_service
 from remuda.core import ids
-from remuda.core.model import ACTIVE, INACTIVE, REMOVED, Host, Instance, Port, Record, Service, ServiceLink, Stack
+from remuda.core.model import (
+    ACTIVE,
+    INACTIVE,
+    REMOVED,
+    Account,
+    Host,
+    Instance,
+    Port,
+    Record,
+    Service,
+    ServiceLink,
+    Stack,
+)
 from remuda.core.placement.filters import clash
 from remuda.core.placement.values import public_ports
 from remuda.ports.store import ALIVE, Tx, Where, eq
@@ -36,7 +48,11 @@ class Stacks(Behaviour):
         }
 
     def create(self, tx: Tx, ctx: Context, values: Values) -> Record:
-        _unique_name(tx, self.owner(tx, ctx), values["name"])
+        owner = self.owner(tx, ctx)
+        home = tx.hold(Account, owner)
+        if home is None or home.removed is not None:
+            raise ApiError(422, "InvalidState", "The environment was removed.")
+        _unique_name(tx, owner, values["name"])
         project = read(values, values["name"])
         stack = tx.insert(Stack(**self.fill(tx, ctx, values)))
         write_services(tx, stack, project)
@@ -44,12 +60,14 @@ class Stacks(Behaviour):
 
     def update(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         if values.get("name") not in (None, record.name):
+            tx.hold(Account, record.account_id)
             _unique_name(tx, record.account_id, values["name"])
         return super().update(tx, ctx, record, values)
 
     def apply(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         """Make the stack's services what the files say; those they do not name are left alone."""
         project = read(values, record.name)
+        record = tx.hold(Stack, record.id) or record
         changed = tx.update(
             record,
             docker_compose=values.get("dockerCompose") or "",

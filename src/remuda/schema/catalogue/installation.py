@@ -138,7 +138,7 @@ TYPES: tuple[ResourceType, ...] = (
             Field(name="secretValue", type=PASSWORD, computed=True, read_on_create_only=True, description="Shown once"),
         ),
         actions=SWITCH,
-        description="A pair of keys for programs: of an environment (all rights in it) or of an account.",
+        description="A pair of keys for programs: of an environment (the rights of a member) or of an account.",
     ),
     ResourceType(
         id="registrationToken",

@@ -99,7 +99,10 @@ def test_rancher_compose_is_merged_whatever_its_version() -> None:
     docker = "services:\n  web: {image: nginx, labels: {a: b}}\n"
     for rancher in (
         "web: {scale: '3', labels: {c: d}, metadata: {x: [1, {y: z}]}, start_on_create: false, retain_ip: true}\n",
-        "version: '2'\ncatalog: {name: x}\nservices:\n  web:\n    {scale: 3, labels: [c=d], metadata: {x: [1, {y: z}]}, start_on_create: no, retain_ip: yes}\n",
+        (
+            "version: '2'\ncatalog: {name: x}\nservices:\n  web:\n"
+            "    {scale: 3, labels: [c=d], metadata: {x: [1, {y: z}]}, start_on_create: no, retain_ip: yes}\n"
+        ),
     ):
         service = good(docker, rancher).services[0]
         assert service.scale == 3

@@ -75,7 +75,8 @@ export interface Options {
 
 export async function raw(path: string, options: Options = {}): Promise<Response> {
   const method = options.method ?? (options.body === undefined ? "GET" : "POST");
-  const headers: Record<string, string> = { Accept: "application/json" };
+  // No challenge: a browser that is asked for Basic credentials puts its own dialog over ours and answers nothing.
+  const headers: Record<string, string> = { Accept: "application/json", "X-API-No-Challenge": "true" };
   if (options.body !== undefined) headers["Content-Type"] = "application/json";
   if (method !== "GET") headers["X-API-CSRF"] = cookie("CSRF");
   const limit = AbortSignal.timeout(options.timeout ?? 30_000);

@@ -33,7 +33,7 @@ export function address(text: string, scheme: string): Address {
   }
   const path = rest.search(/[/?#]/);
   // Only the addresses of the API itself are cut: any other path is a mistake that the server explains.
-  if (path >= 0 && /^\/*(v1|v2-beta)?(\/.*)?$/.test(rest.slice(path))) rest = rest.slice(0, path);
+  if (path >= 0 && /^\/*$|^\/+(v1|v2-beta)(\/.*)?$/i.test(rest.slice(path))) rest = rest.slice(0, path);
   const port = /:(\d{1,5})$/.exec(rest);
   return { scheme: found, authority: rest, port: port ? Number(port[1]) : null };
 }

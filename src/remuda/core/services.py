@@ -209,7 +209,7 @@ class _Planner(Draft):
                     self.wakes.append(grace - lost_for)
                     self.waits.append(f"host {name} is lost; its containers move after {grace} seconds")
                     continue
-                because = f"Its host {name} has been lost for more than {grace} seconds"
+                because = f"Its host {name} has been lost for {grace} seconds" if grace else f"Its host {name} is lost"
             new = self.new_unit(unit.ordinal)
             verdict = self.find(self.maker.request(new, [host_id]))
             if isinstance(verdict, Refused):

@@ -21,6 +21,7 @@ from remuda.core.model import (
     Record,
     Service,
 )
+from remuda.core.units import ended_well
 
 R = TypeVar("R", bound=Record)
 
@@ -84,7 +85,7 @@ def _to_run(instance: Instance) -> View:
                 return View("restarting", "yes", instance.message or "Being restarted")
             return View(RUNNING)
         case "exited":
-            if instance.spec.start_once and not pending:
+            if ended_well(instance) and not pending:
                 return View(STOPPED)
             return View("starting", "yes", instance.message or _exit_sentence(instance))
         case "created":

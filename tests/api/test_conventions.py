@@ -255,3 +255,12 @@ async def test_settings_have_defaults_and_can_be_reset(server: Installation) -> 
         await http.delete("/settings/api.host")
         assert (await http.get("/settings/api.host")).json()["source"] == "Default"
         assert (await http.put("/settings/rancher.server.version", json={"value": "x"})).status_code == 422
+
+
+async def test_metrics_say_whether_there_is_quorum_and_who_is_connected(server: Installation) -> None:
+    await server.agent()
+    async with server.client() as http:
+        text = (await http.get(server.base + "/metrics")).text
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(lines["remuda_quorum"]) == 1
+    assert float(lines["remuda_agents"]) == 1

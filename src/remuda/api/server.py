@@ -22,6 +22,7 @@ from remuda.api.behaviour import Behaviour
 from remuda.api.context import Context
 from remuda.api.entry import set_up
 from remuda.api.errors import ApiError
+from remuda.api.metrics import Numbers
 from remuda.api.resources import behaviours
 from remuda.api.subscribe import Broadcaster
 from remuda.api.throttle import Throttle
@@ -71,6 +72,7 @@ class Api:
         self.metrics = CollectorRegistry()
         self.requests = Counter("remuda_http_requests", "Requests", ["method", "status"], registry=self.metrics)
         self.latency = Histogram("remuda_http_seconds", "Time to answer", ["method"], registry=self.metrics)
+        self.metrics.register(Numbers(self))
 
     def behaviour(self, kind: ResourceType) -> Behaviour:
         """What may be done with rows of this type."""

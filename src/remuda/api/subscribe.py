@@ -83,6 +83,9 @@ class Broadcaster:
         self._guests: set[Guest] = set()
         self._doubt = asyncio.Event()
 
+    def __len__(self) -> int:
+        return len(self._subscribers)
+
     async def run(self) -> None:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:

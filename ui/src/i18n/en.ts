@@ -136,5 +136,5 @@ export const en = {
   "ha.may.one": "Any one node can fail.", "ha.may.two": "Any two nodes can fail.", "ha.may.none": "No further node may fail. Bring the missing node back, or run the script on a new machine.",
   "ha.asof": "as of {time}", "ha.leader": "Leader", "ha.leader.text": "Its server leads the controllers", "ha.slot": "Node {n}", "ha.spare": "Spare", "ha.node.away": "This node does not answer. Look at its port 18080, or run the script on a new machine.", "ha.node.spareaway": "A former node; it has no place in the cluster.",
   "ha.wrong": "Wrong generation: this node runs {have}, the cluster has {want}. Run the newest script on it.", "ha.part.server": "Server", "ha.part.zookeeper": "ZooKeeper", "ha.part.redis": "Redis", "ha.part.ingress": "Load balancer (HTTPS)", "ha.version": "Version",
-  "ha.waiting": "Waiting for a node. On another machine:", "ha.audit": "What was done to the cluster",
+  "ha.last": "last seen:", "ha.waiting": "Waiting for a node. On another machine:", "ha.audit": "What was done to the cluster",
 } as const;

@@ -27,6 +27,7 @@ from remuda.core.membership import (
     plan_ensemble,
     plan_slot,
     readdress,
+    refound,
 )
 
 
@@ -323,6 +324,21 @@ def test_when_most_addresses_changed_the_same_servers_are_entered_anew() -> None
     assert {voter.address for voter in made.voters} == {"10.9.9.1", "10.9.9.2", "10.9.9.3"}
     one = [*nodes(1, 2), moved[2]]
     assert readdress(START, one, watching(one)) is None
+
+
+def test_when_most_voters_are_gone_for_good_those_who_took_their_places_begin_anew() -> None:
+    cluster = [Node("n1", 1, "10.0.0.1"), Node("n4", 2, "10.0.0.4"), Node("n5", 3, "10.0.0.5")]
+    gone = [Node("n2", None, "10.0.0.2"), Node("n3", None, "10.0.0.3")]
+    made = refound(START, [*cluster, *gone], 3, watching([*cluster, *gone], {"n2": 90, "n3": 90}))
+    assert made is not None
+    assert {voter.node for voter in made.voters} == {"n1", "n4", "n5"}
+    assert {voter.id for voter in made.voters} == {4, 5, 6}, "numbers are never used again"
+    assert made.epoch == START.epoch + 1
+    assert check_invariants(made, 3) == []
+    assert refound(START, [*cluster, *gone], 3, watching([*cluster, *gone], {"n2": 90})) is None, "n3 lives"
+    assert refound(START, [*cluster[:2], *gone], 3, watching(cluster[:2])) is None, "a place is free"
+    one_gone = [*nodes(1, 2), Node("n4", 3, "10.0.0.4"), Node("n3", None, "10.0.0.3")]
+    assert refound(START, one_gone, 3, watching(one_gone, {"n3": 90})) is None, "two of three can still agree"
 
 
 def test_a_node_may_be_stopped_only_if_a_majority_stays() -> None:

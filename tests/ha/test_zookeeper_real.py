@@ -198,5 +198,26 @@ async def test_all_servers_restart_from_disk_even_at_new_addresses(bench: Bench)
     await until(lambda: one_leader(bench, (*left, new)))
 
 
+async def test_a_new_ensemble_counts_on_above_the_old_one(bench: Bench) -> None:
+    row = Ensemble(voters(4, 5, 6), None, 7, epoch=2)
+    for voter in row.voters:
+        bench.start(voter, row)
+    try:
+        await until(lambda: one_leader(bench, row.voters))
+    except AssertionError:
+        print(bench.logs())
+        raise
+    bench.kill(4)
+    left, new = row.voters[1:], Voter(7, "n7", "127.0.0.7")
+    await until(lambda: one_leader(bench, left))
+    bench.start(new, Ensemble(row.voters, new, 8, 2))
+    await until(lambda: joined(bench, new))
+    door = bench.door(*left)
+    changed = await door.change(new, 4, bench.ports, (await door.running()).version)
+    await door.close()
+    assert changed.voters == {5, 6, 7}
+    assert changed.version >> 32 > 1 << 20
+
+
 async def joined(bench: Bench, voter: Voter) -> bool:
     return bool(await bench.role(voter))

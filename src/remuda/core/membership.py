@@ -287,6 +287,27 @@ def readdress(ensemble: Ensemble, nodes: Sequence[Node], watch: Watch) -> Ensemb
     return Ensemble(voters, None, ensemble.next_id, ensemble.epoch + 1)
 
 
+def refound(ensemble: Ensemble, nodes: Sequence[Node], size: int, watch: Watch) -> Ensemble | None:
+    """A new ensemble of the nodes that are there, when so many voters are gone for good that the old one cannot answer.
+
+    Gone for good means what it means for a place: silent so long that another node took it. All places must be held by live
+    nodes, and no voter that lost its place may be alive. A part of the old ensemble that still runs where nobody sees it
+    cannot do harm: it has no way to the database either, and what its servers may have been granted is outnumbered.
+    """
+    holders = sorted((n for n in nodes if n.slot is not None and n.slot <= size), key=lambda n: n.slot or 0)
+    if len(holders) < size or not all(watch.alive(node.uuid) for node in holders):
+        return None
+    by_uuid = {node.uuid: node for node in holders}
+    standing = [voter for voter in ensemble.voters if voter.node in by_uuid]
+    if len(standing) >= majority(len(ensemble.voters)):
+        return None
+    if any(watch.alive(voter.node) for voter in ensemble.voters if voter.node not in by_uuid):
+        return None
+    first = ensemble.next_id
+    voters = tuple(Voter(first + index, node.uuid, node.address) for index, node in enumerate(holders))
+    return Ensemble(voters, None, first + len(voters), ensemble.epoch + 1)
+
+
 # ---------------------------------------------------------------- stopping a node on purpose
 
 

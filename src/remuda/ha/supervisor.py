@@ -18,9 +18,22 @@ from typing import Any
 
 import msgspec
 
-from remuda.core.membership import BEAT_EVERY, Claim, Stay, Watch, bootstrap, majority, may_stop, plan_slot, readdress
+from remuda.core.membership import (
+    BEAT_EVERY,
+    Claim,
+    Ensemble,
+    Stay,
+    Watch,
+    bootstrap,
+    majority,
+    may_stop,
+    plan_slot,
+    readdress,
+    refound,
+)
 from remuda.ha import cluster, probes, zookeeper
 from remuda.ha.cluster import Member, View
+from remuda.ha.doubts import Doubts
 from remuda.ha.ensemble import NoQuorum
 from remuda.ha.ingress import SERVER_PORT
 from remuda.ha.keeper import Keeper
@@ -63,10 +76,8 @@ class Supervisor:
         self._watch = Watch()
         self._address = ""
         self._migrated = False
-        self._beat = 0
-        self._foreign = 0
+        self._doubts = Doubts(uuid, options.data / "ha" / "node")
         self._door_told = 0.0
-        self._home = options.data / "ha"
         self._reach = Reach(generation.ports)
         self._began = time.monotonic()
         self._wake = asyncio.Event()
@@ -136,29 +147,11 @@ class Supervisor:
             return
         self.state.stage("database", True, f"connected to {where}")
         self._watch = self._watch.look(view.nodes, time.monotonic())
-        self._suspect(view)
+        for key, text in self._doubts.about(view, self._watch, self._address).items():
+            self.state.notice(key, text)
         view = await self._claim(view)
         view = await self._agree(view)
         self._learn(view)
-
-    def _suspect(self, view: View) -> None:
-        """Two machines under one identity, or two nodes at one address: both end in confusion unless they are told."""
-        me = view.me(self.uuid)
-        mine = me.beat if me else 0
-        foreign = self._beat and view.beat_before not in (self._beat, 0)
-        self._foreign = self._foreign + 1 if foreign else 0
-        self._beat = mine
-        clone = f"another machine beats as this node ({self.uuid}): is its disk a copy? On the copy, delete {self._home}/node"
-        self.state.notice("clone", f"{clone} and run remuda-ha.sh again" if self._foreign >= 2 else "")
-        same = [
-            m for m in view.members if m.uuid != self.uuid and m.address == self._address and self._watch.alive(m.uuid)
-        ]
-        twin = (
-            f"{same[0].hostname} has the same address {self._address}; give each its own in REMUDA_ADVERTISE_ADDRESS"
-            if same
-            else ""
-        )
-        self.state.notice("address", twin)
 
     def _myself(self) -> Member:
         return Member(
@@ -216,7 +209,19 @@ class Supervisor:
         if moved is not None and await self._store.write(cluster.rewrite(view.ensemble, moved)):
             log.warning("most nodes have new addresses; the ensemble is entered anew with them")
             return await self._store.read(cluster.read)  # type: ignore[no-any-return]
-        return view
+        return await self._begin_anew(view, view.ensemble)
+
+    async def _begin_anew(self, view: View, ensemble: Ensemble) -> View:
+        mine = self.state.parts.get(ZOOKEEPER)
+        if mine is not None and mine.state == "up":
+            return view
+        made = refound(ensemble, view.nodes, self.generation.size, self._watch)
+        if made is None or not await self._store.write(cluster.rewrite(ensemble, made)):
+            return view
+        log.warning(
+            "most voters are gone for good; a new ensemble begins: %s", ", ".join(v.address for v in made.voters)
+        )
+        return await self._store.read(cluster.read)  # type: ignore[no-any-return]
 
     def _learn(self, view: View) -> None:
         changed = (view.ensemble, [(m.uuid, m.slot, m.address) for m in view.members]) != (

@@ -101,11 +101,23 @@ def write_files(root: Path, me: Voter, ensemble: Ensemble, tls: str, ports: Port
     lines = [f"server.{dynamic_line(voter, ports)}" for _, voter in sorted(members.items())]
     # The end of the name is the version of the list. One that joins has none: it takes the list of those who are there.
     entered_anew = ensemble.epoch > 1 and me in ensemble.voters
+    if entered_anew and not (data / "version-2").exists():
+        _seed(data / "version-2", ensemble.epoch)
     dynamic = directory / (f"dynamic.{_next_version(data):x}" if entered_anew else "dynamic")
     dynamic.write_text("\n".join(lines) + "\n")
     (directory / "zoo.cfg").write_text(static_config(str(directory), tls, ports, dynamic=str(dynamic), listen=listen))
     marker.write_text(f"{ensemble.epoch}\n")
     return directory
+
+
+def _seed(directory: Path, epoch: int) -> None:
+    """A new ensemble counts on far above where the one before it can have been.
+
+    Clients refuse a server that is behind what they saw, and fencing numbers must go on growing.
+    """
+    directory.mkdir()
+    for name in ("currentEpoch", "acceptedEpoch"):
+        (directory / name).write_text(str((epoch - 1) << 20))
 
 
 def _next_version(data: Path) -> int:

@@ -103,6 +103,8 @@ class NodeState:
             waiting = stage.id == "peers"
             word: Overall = "waiting" if waiting and stage.state == "doing" else "starting"
             return word, f"{stage.title}: {stage.message or 'not begun'}"
+        if not self.spare and any(part.state == "off" for part in self.parts.values()):
+            return "starting", "This node takes a place; its parts are about to start."
         if self.spare:
             return "up", "This node is a spare: it takes over when one of the others is lost."
         return "up", "All parts of this node are up."

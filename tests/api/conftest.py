@@ -13,6 +13,7 @@ import httpx2
 import pytest
 import uvicorn
 import websockets
+from argon2 import PasswordHasher
 
 from remuda.adapters.crypto.keyring import FileKeyring
 from remuda.adapters.memory.bus import MemoryBus
@@ -145,6 +146,7 @@ async def installation(folder: Path) -> AsyncIterator[Installation]:
     leases, bus = cluster.leases("one"), MemoryBus()
     plane = ControlPlane(store, leases, bus, clock, ServerInfo(server_id="one"))
     keyring = FileKeyring.load(folder / "secret.key")
+    keyring._hasher = PasswordHasher(time_cost=1, memory_cost=64)  # tests log in hundreds of times
     api = Api(
         store=store, plane=plane, leases=leases, keyring=keyring, cluster=HaCluster(Database(), keyring),
         settings=SettingValues({"rancher.server.version": "v1.6.30", "remuda.version": "test"}), version="test",
@@ -152,8 +154,9 @@ async def installation(folder: Path) -> AsyncIterator[Installation]:
     )  # fmt: skip
     await api.settle()
     config = uvicorn.Config(
-        application(api), port=0, log_config=None, lifespan="off", ws="websockets-sansio", ws_ping_interval=None
-    )
+        application(api), port=0, log_config=None, lifespan="off", ws="websockets-sansio", ws_ping_interval=None,
+        proxy_headers=False,
+    )  # fmt: skip
     server = uvicorn.Server(config)
     tasks = [asyncio.create_task(t) for t in (plane.run(), api.run(), server._serve())]
     while not server.started:

@@ -252,7 +252,7 @@ def _short(text: str) -> str:
 
 def _project_of(parts: list[str]) -> tuple[int | None, str]:
     """The environment that a path is below, and that part of the path."""
-    scoped = len(parts) > 2 and parts[0].lower() in ("projects", "project") and parts[2].lower() != "projectmembers"
+    scoped = len(parts) > 2 and parts[0].lower() in ("projects", "project")
     if not scoped:
         return None, ""
     number = _project_id(parts[1])

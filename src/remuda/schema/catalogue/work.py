@@ -32,6 +32,8 @@ _EMBEDDED: dict[object, str] = {
     LogConfig: "logConfig",
     HealthCheck: "instanceHealthCheck",
 }
+MAX_FILE = 512 * 1024
+"""Characters of a compose file: what can be read within a second."""
 NAME = Field(
     name="name", create=True, update=True, required=True, min_length=1, max_length=63, valid_chars="a-zA-Z0-9-"
 )
@@ -114,8 +116,8 @@ TYPES: tuple[ResourceType, ...] = (
         rights=WORK,
         fields=(
             *common(name=NAME),
-            Field(name="dockerCompose", create=True),
-            Field(name="rancherCompose", create=True),
+            Field(name="dockerCompose", create=True, max_length=MAX_FILE),
+            Field(name="rancherCompose", create=True, max_length=MAX_FILE),
             Field(name="environment", type=MAP, create=True),
             Field(name="externalId", create=True, update=True, max_length=128),
             Field(name="startOnCreate", type=BOOL, create=True, default=True),
@@ -148,8 +150,8 @@ TYPES: tuple[ResourceType, ...] = (
         methods=(),
         rights=WORK,
         fields=(
-            Field(name="dockerCompose", create=True),
-            Field(name="rancherCompose", create=True),
+            Field(name="dockerCompose", create=True, max_length=MAX_FILE),
+            Field(name="rancherCompose", create=True, max_length=MAX_FILE),
             Field(name="environment", type=MAP, create=True),
         ),
     ),
@@ -168,8 +170,8 @@ TYPES: tuple[ResourceType, ...] = (
         methods=("POST",),
         fields=(
             Field(name="name", create=True),
-            Field(name="dockerCompose", create=True),
-            Field(name="rancherCompose", create=True),
+            Field(name="dockerCompose", create=True, max_length=MAX_FILE),
+            Field(name="rancherCompose", create=True, max_length=MAX_FILE),
             Field(name="environment", type=MAP, create=True),
             Field(name="environmentId", type=reference("environment"), create=True),
             Field(name="valid", type=BOOL),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 from tests.support.server import RemudaServer
-from tests.ui.conftest import OpenPage
+from tests.ui.conftest import OpenPage, Watch
 
 FINGERPRINT = "ab" * 32
 
@@ -92,3 +92,30 @@ def test_each_state_of_the_cluster_is_one_sentence(answers: tuple[Answers, Page]
     made.nodes = [node(1, leader=True), node(2), node(3, generation=1), node(None)]
     expect(page.get_by_test_id("wrong-generation")).to_contain_text("runs 1, the cluster has 2")
     expect(page.get_by_text("Spare", exact=True)).to_be_visible()
+
+
+def test_a_write_without_quorum_is_refused_with_the_reason_and_the_page_stays(
+    server: RemudaServer, open_page: OpenPage, watch: Watch
+) -> None:
+    watch.expect("503", "status of 503")
+    page = open_page(server, "/admin/api-keys")
+    reason = "No quorum: 1 of 3 ZooKeeper servers answers. Start another node."
+    refusal = {"type": "error", "status": 503, "code": "NoQuorum", "message": reason, "detail": None, "fieldName": None}
+
+    def refuse(route: Route) -> None:
+        if route.request.method == "POST":
+            route.fulfill(status=503, json=refusal)
+        else:
+            route.continue_()
+
+    page.route("**/apikeys*", refuse)
+    page.get_by_test_id("create-key").click()
+    page.get_by_test_id("key-name").fill("later")
+    page.get_by_test_id("key-create").click()
+    expect(page.get_by_test_id("dialog")).to_contain_text("1 of 3")
+    expect(page.get_by_test_id("key-name")).to_have_value("later")
+    expect(page.get_by_test_id("readonly")).to_contain_text("Start another node")
+    page.unroute("**/apikeys*")
+    page.get_by_test_id("key-create").click()
+    expect(page.get_by_test_id("secret-key")).to_be_visible()
+    expect(page.get_by_test_id("readonly")).to_have_count(0)

@@ -33,7 +33,7 @@ export const en = {
   "gone.title": "It is not here any more", "gone.text": "It was removed, or it belongs to another environment.",
   "live.live": "Live", "live.connecting": "Connecting", "live.reconnecting": "Reconnecting ({n} s)", "live.stale": "Stale since {time}",
   "live.hint.good": "Changes appear as they happen.", "live.hint.warn": "The live channel is being opened again; what is shown may be a few seconds old.",
-  "live.hint.bad": "What is shown is as old as the time says. The page keeps trying.", "live.announce": "Live updates are interrupted.",
+  "live.hint.bad": "What is shown is as old as the time says. The page keeps trying.", "live.readonly": "Read-only:", "live.announce": "Live updates are interrupted.",
 
   "state.loading": "Loading", "state.active": "Active", "state.inactive": "Inactive", "state.running": "Running", "state.stopped": "Stopped", "state.creating": "Creating",
   "state.starting": "Starting", "state.stopping": "Stopping", "state.restarting": "Restarting", "state.removing": "Removing", "state.removed": "Removed",

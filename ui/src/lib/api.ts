@@ -49,6 +49,13 @@ export function whenUnauthorized(fn: Listener): void {
   onUnauthorized.add(fn);
 }
 
+const onQuorum = new Set<(reason: string) => void>();
+
+/** Told of every write that was refused for want of a quorum, and with an empty reason of every one that was not. */
+export function whenQuorum(fn: (reason: string) => void): void {
+  onQuorum.add(fn);
+}
+
 let project = "";
 
 export function setProject(id: string): void {
@@ -94,7 +101,12 @@ export async function raw(path: string, options: Options = {}): Promise<Response
     if (options.signal?.aborted) throw error;
     throw new Unreachable(error instanceof Error ? error.message : String(error));
   }
-  if (response.ok) return response;
+  if (response.ok) {
+    // These write nothing, so they prove nothing.
+    const reads = method === "GET" || /composeplans|action=(logs|execute|exportconfig)/.test(path);
+    if (!reads) for (const fn of onQuorum) fn("");
+    return response;
+  }
   if (response.status === 401 && !path.startsWith("/v1/token") && !path.startsWith("/v1/setup")) {
     for (const fn of onUnauthorized) fn();
   }
@@ -104,6 +116,7 @@ export async function raw(path: string, options: Options = {}): Promise<Response
   } catch {
     // A proxy's error page; the status line has to do.
   }
+  if (body.code === "NoQuorum") for (const fn of onQuorum) fn(String(body.message || body.detail || "?"));
   throw new ApiError(response.status, body, `${response.status} ${response.statusText}`.trim());
 }
 

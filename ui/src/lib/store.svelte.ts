@@ -6,7 +6,7 @@
  * server cannot resume, it says so and everything shown is fetched again. The page never reloads.
  */
 import { SvelteMap } from "svelte/reactivity";
-import { all, ApiError, get, setProject, type Collection, type Resource } from "./api";
+import { all, ApiError, get, setProject, whenQuorum, type Collection, type Resource } from "./api";
 import { t } from "../i18n";
 import { prefs } from "./prefs.svelte";
 
@@ -79,6 +79,8 @@ class Store {
   connection = $state<Connection>("idle");
   since = $state(0);
   retryAt = $state(0);
+  /** Why nothing can be changed at present: the management plane has no majority. Empty when it has. */
+  readonly = $state("");
   /** Raised by every applied change: pages that poll something dear can wait for it. */
   ticks = $state(0);
 
@@ -378,6 +380,9 @@ export function violation(schema: Schema | undefined, name: string, value: unkno
 
 export { ApiError };
 export const store = new Store();
+whenQuorum((reason) => {
+  store.readonly = reason;
+});
 
 /** A clock for "12 s ago": one timer for the whole page. */
 class Clock {

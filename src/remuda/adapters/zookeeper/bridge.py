@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import ssl
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,8 +29,8 @@ from kazoo.retry import KazooRetry
 log = logging.getLogger(__name__)
 
 SESSION_SECONDS = 4.0
-CONNECT_SECONDS = 1.0
-TLS_CONNECT_SECONDS = 1.5
+CONNECT_SECONDS = 0.6
+HANDSHAKE_SECONDS = 1.5
 CALL_SECONDS = 4.0
 WATCHDOG_SECONDS = 2.0
 TRANSIENT = (
@@ -51,12 +53,29 @@ class Tls(NamedTuple):
 
 
 class _Handler(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has no types
-    """Connects faster than kazoo would, so that one dead node costs a second and not the session."""
+    """Gives up on a dead address sooner than kazoo would, so that one dead node does not cost the session; and trusts the
+    cluster's own authority alone, where kazoo would load all of the system's at every attempt."""
 
-    def create_connection(self, *args: Any, **options: Any) -> Any:
-        limit = TLS_CONNECT_SECONDS if options.get("use_ssl") else CONNECT_SECONDS
-        options["timeout"] = min(limit, options.get("timeout") or limit)
-        return super().create_connection(*args, **options)
+    def __init__(self, tls: Tls | None) -> None:
+        super().__init__()
+        self._context: ssl.SSLContext | None = None
+        if tls is not None:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self._context.check_hostname = False  # nodes are known by their certificate; addresses change
+            self._context.load_verify_locations(tls.ca)
+            self._context.load_cert_chain(tls.cert, tls.key)
+
+    def create_connection(self, *, address: tuple[str, int], **_options: Any) -> Any:
+        plain = socket.create_connection(address, CONNECT_SECONDS)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._context is None:
+            return plain
+        try:
+            plain.settimeout(HANDSHAKE_SECONDS)
+            return self._context.wrap_socket(plain)
+        except BaseException:
+            plain.close()
+            raise
 
 
 class _LastWords(logging.Handler):
@@ -97,7 +116,8 @@ class Bridge:
         client = KazooClient(
             hosts=self._hosts,
             timeout=SESSION_SECONDS,
-            handler=_Handler(),
+            handler=_Handler(self._tls),
+            randomize_hosts=False,  # the own node first: another node that fails is then none of our business
             connection_retry=KazooRetry(max_tries=-1, delay=0.1, backoff=2, max_delay=1.0, max_jitter=0.4),
             logger=self._logger,
             **options,

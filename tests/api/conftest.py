@@ -20,7 +20,7 @@ from remuda.adapters.memory.bus import MemoryBus
 from remuda.adapters.memory.clock import SystemClock
 from remuda.adapters.memory.leases import MemoryCluster
 from remuda.adapters.sql.store import SqlStore
-from remuda.api.entry import seed
+from remuda.api.entry import plant
 from remuda.api.routes import application
 from remuda.api.server import Api
 from remuda.api.values import SettingValues
@@ -137,11 +137,11 @@ async def eventually(check: Any, seconds: float = 10.0) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def installation(folder: Path) -> AsyncIterator[Installation]:
+async def installation(folder: Path, store: SqlStore | None = None) -> AsyncIterator[Installation]:
     clock = SystemClock()
-    store = SqlStore.sqlite(":memory:", clock=clock, inline=True)
+    store = store or SqlStore.sqlite(":memory:", clock=clock, inline=True)
     await store.migrate()
-    await store.write(seed)
+    await plant(store)
     cluster = MemoryCluster(clock)
     leases, bus = cluster.leases("one"), MemoryBus()
     plane = ControlPlane(store, leases, bus, clock, ServerInfo(server_id="one"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx2
 import pytest
 
 from remuda.schema.registry import TYPES
@@ -264,3 +265,68 @@ async def test_metrics_say_whether_there_is_quorum_and_who_is_connected(server: 
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert float(lines["remuda_quorum"]) == 1
     assert float(lines["remuda_agents"]) == 1
+
+
+async def test_schemas_give_a_usable_collection_for_all_that_is_listed_or_made(server: Installation) -> None:
+    for client in (server.admin(), server.admin(None), server.client()):
+        async with client as http:
+            for schema in (await http.get("/schemas")).json()["data"]:
+                url = schema["links"].get("collection")
+                assert bool(url) == bool(schema["collectionMethods"]), schema["id"]
+                if "GET" in schema["collectionMethods"] and schema["id"] not in ("subscribe", "apiVersion"):
+                    assert (await http.get(url)).status_code == 200, url
+                assert (await http.get(schema["links"]["self"])).json()["id"] == schema["id"]
+            again = await http.get("/schemas/schemas")
+            assert again.status_code == 200
+            assert again.headers["x-api-schemas"].endswith("/schemas")
+
+
+async def test_paths_forgive_slashes_and_case(server: Installation) -> None:
+    (stack,) = await make(server, "one")
+    headers = {"Authorization": f"Bearer {server.jwt}"}
+    async with httpx2.AsyncClient(base_url=server.base, headers=headers) as http:
+        for path in (
+            "/v1/projects/1a5/environments/1e1", "/v1/projects/1a5/environments/1e1/", "/v1//projects//1a5/environments/1e1",
+            "//v1/projects/1a5/stacks/1e1", "/v1/Projects/1A5/Environments/1E1", "/v1/project/1a5/stack/1st1",
+        ):  # fmt: skip
+            answer = await http.get(server.base + path)
+            assert (answer.status_code, answer.json()["id"]) == (200, stack["id"]), path
+            assert answer.json()["links"]["self"] == stack["links"]["self"]
+            head = await http.head(server.base + path)
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["x-api-schemas"] == answer.headers["x-api-schemas"]
+        page = await http.get("/v1", headers={"Accept": "text/html,*/*", "User-Agent": "Mozilla/5.0"})
+        assert page.headers["content-type"].startswith("application/json")
+        assert page.json()["links"]["self"] == f"{server.base}/v1"
+        listed = (await http.get("/v1/projects/1a5/stacks")).json()
+        assert listed["createTypes"] == {"environment": f"{server.base}/v1/projects/1a5/environments"}
+
+
+async def test_settings_go_by_name_and_by_their_long_id(server: Installation) -> None:
+    async with server.admin(None) as http:
+        for key in ("api.host", "1as!api.host"):
+            assert (await http.get(f"/settings/{key}")).json()["name"] == "api.host"
+        assert (await http.get("/settings/no.such")).status_code == 404
+        assert (await http.delete("/settings/no.such")).status_code == 404
+        for path in ("/setup", "/haconfigs/haconfig", "/schemas", "/", "/settings"):
+            assert (await http.request("DELETE", path)).status_code == 405, path
+
+
+async def test_children_are_made_below_their_parents_only_where_that_means_something(server: Installation) -> None:
+    (stack,) = await make(server, "one")
+    body = {"name": "web", "launchConfig": {"imageUuid": "docker:x"}}
+    async with server.admin() as http:
+        made = await http.post(stack["links"]["services"], json=body)
+        assert (made.status_code, made.json()["environmentId"]) == (201, stack["id"])
+        lost = await http.post(made.json()["links"]["instances"], json={"name": "c", "imageUuid": "docker:x"})
+        assert lost.status_code == 405
+
+
+async def test_identities_name_oneself_and_for_owners_others_by_their_exact_name(server: Installation) -> None:
+    async with server.admin(None) as admin:
+        ann = (await admin.post("/accounts", json={"username": "ann", "password": PASSWORD, "name": "Ann"})).json()
+        mine = (await admin.get("/identities")).json()["data"]
+        assert [i["externalId"] for i in mine] == ["1a1"]
+        found = (await admin.get("/identities?name=ann")).json()["data"]
+        assert [(i["externalId"], i["externalIdType"]) for i in found] == [(ann["id"], "rancher_id")]
+        assert (await admin.get("/identities?name=an%25")).json()["data"] == []

@@ -129,7 +129,7 @@ async def test_administrators_enter_environments_only(server: Installation) -> N
 
 
 async def test_a_removed_or_deactivated_environment_is_closed(server: Installation) -> None:
-    account, headers = await person(server, "ann")
+    _, headers = await person(server, "ann")
     async with server.client(headers=headers) as http:
         own = await own_project(http)
         async with server.admin(own) as admin:

@@ -249,7 +249,7 @@ async def test_people_who_may_not_make_accounts_do_not_make_us_hash(server: Inst
     async def hashing(_password: str) -> str:
         raise Busy("must not be asked")
 
-    server.api.keyring.hash_password = hashing  # type: ignore[method-assign]
+    server.api.keyring.hash_password = hashing  # type: ignore[method-assign,assignment]
     async with server.client(headers=headers) as http:
         assert (await http.post("/accounts", json={"username": "x", "password": PASSWORD})).status_code == 403
 

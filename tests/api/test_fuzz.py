@@ -37,7 +37,7 @@ ROWS = [
     "/é",
 ]
 LINKS = ["", "/services", "/instances", "/environment", "/stats", "/execute", "/a/b"]
-ACTIONS = sorted({a.name for t in TYPES.values() for a in t.actions} - {"createscript"}) + ["dance", "update"]
+ACTIONS = sorted({a.name for t in TYPES.values() for a in t.actions} - {"createscript"} | {"dance", "update"})
 FIELDS = sorted({f.name for t in TYPES.values() for f in t.fields if f.create or f.update} - {"password"})
 WORDS = st.sampled_from(
     [
@@ -74,7 +74,9 @@ QUERIES = st.lists(st.tuples(st.sampled_from(KEYS), WORDS | st.text(max_size=8))
 REQUESTS = st.tuples(
     st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"]),
     st.sampled_from(["", "/projects/1a5", "/projects/1a²", "/projects/1a7"]),
-    st.builds(lambda p, r, l: f"/{p}{r}{l}", st.sampled_from(PATHS), st.sampled_from(ROWS), st.sampled_from(LINKS)),
+    st.tuples(st.sampled_from(PATHS), st.sampled_from(ROWS), st.sampled_from(LINKS)).map(
+        lambda parts: "/" + "".join(parts)
+    ),
     st.one_of(st.none(), st.sampled_from(ACTIONS)),
     QUERIES,
     BODIES,
@@ -168,8 +170,8 @@ def test_a_value_of_the_wrong_kind_never_makes_the_row_unreadable(server: Server
     assert server.ask("GET", "/projects/1a5/services", None).status_code == 200
 
 
-HEADERS = ["host", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-forwarded-for", "x-api-project-id", "authorization",
-           "cookie", "origin", "content-type", "accept", "x-api-csrf"]  # fmt: skip
+HEADERS = ["host", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-forwarded-for", "x-api-project-id",
+           "authorization", "cookie", "origin", "content-type", "accept", "x-api-csrf"]  # fmt: skip
 
 
 @pytest.mark.timeout(60)

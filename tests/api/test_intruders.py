@@ -336,6 +336,23 @@ async def test_revoking_is_not_undone_by_a_lookup_that_was_under_way(server: Ins
         server.api.store.read = reading  # type: ignore[method-assign]
 
 
+async def test_what_is_changed_beside_the_server_is_seen_soon(
+    server: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, headers = await person(server, "ann")
+    async with server.client(headers=headers) as http:
+        assert (await http.get("/projects")).status_code == 200
+        listeners = server.api.plane.feed._listeners
+        heard = set(listeners)
+        listeners.clear()  # as if another process had written: no word of it reaches us
+        async with server.admin(None) as admin:
+            await admin.post(f"/accounts/{account}?action=deactivate")
+        assert (await http.get("/projects")).status_code == 200
+        monkeypatch.setattr("remuda.api.auth._FRESH_SECONDS", 0.0)
+        assert (await http.get("/projects")).status_code == 401
+        listeners.update(heard)
+
+
 async def test_sessions_end_with_the_account_and_old_ones_are_forgotten(server: Installation) -> None:
     account, headers = await person(server, "ann")
     again = await login(server, "ann")

@@ -8,8 +8,8 @@ from remuda.schema import fields
 from remuda.schema.fields import ResourceType
 from remuda.schema.registry import TYPES, describe, find, modifiers, rights, visible
 
-ROLES = (fields.ADMIN, fields.OWNER, fields.MEMBER, fields.RESTRICTED, fields.READONLY, fields.USER, fields.AGENT, fields.REGISTER,
-         fields.ANONYMOUS)  # fmt: skip
+ROLES = (fields.ADMIN, fields.OWNER, fields.MEMBER, fields.RESTRICTED, fields.READONLY, fields.USER, fields.AGENT,
+         fields.REGISTER, fields.ANONYMOUS)  # fmt: skip
 EACH = pytest.mark.parametrize("kind", TYPES.values(), ids=list(TYPES))
 
 

@@ -42,15 +42,19 @@ def test_values_come_in_the_form_that_is_stored(field: Field, value: Any, stored
 @pytest.mark.parametrize(
     ("field", "value", "code"),
     [
-        (Field(name="x"), True, "InvalidFormat"), (Field(name="x"), ["a"], "InvalidFormat"), (Field(name="x"), "a\0b", "InvalidCharacters"),
+        (Field(name="x"), True, "InvalidFormat"), (Field(name="x"), ["a"], "InvalidFormat"),
+        (Field(name="x"), "a\0b", "InvalidCharacters"),
         (Field(name="x", max_length=2), "abc", "MaxLengthExceeded"), (Field(name="x", min_length=2), "a", "MinLengthExceeded"),
         (Field(name="x", valid_chars="a-z"), "a b", "InvalidCharacters"), (Field(name="x", nullable=False), None, "NotNullable"),
         (Field(name="x", type="int"), "²", "InvalidFormat"), (Field(name="x", type="int"), 1.5, "InvalidFormat"),
         (Field(name="x", type="int"), 2**63, "MaxLimitExceeded"), (Field(name="x", type="int", min=0), -1, "MinLimitExceeded"),
-        (Field(name="x", type="boolean"), "yes", "InvalidFormat"), (Field(name="x", type="enum", options=("a",)), "b", "InvalidOption"),
+        (Field(name="x", type="boolean"), "yes", "InvalidFormat"),
+        (Field(name="x", type="enum", options=("a",)), "b", "InvalidOption"),
         (Field(name="x", type="json"), "text", "InvalidFormat"), (Field(name="x", type="json"), [1], "InvalidFormat"),
-        (Field(name="x", type="reference[host]"), "1h1", "InvalidReference"), (Field(name="x", type="reference[host]"), 1, "InvalidReference"),
-        (Field(name="x", type="launchConfig"), "y", "InvalidFormat"), (Field(name="x", type="array[string]"), "y", "InvalidFormat"),
+        (Field(name="x", type="reference[host]"), "1h1", "InvalidReference"),
+        (Field(name="x", type="reference[host]"), 1, "InvalidReference"),
+        (Field(name="x", type="launchConfig"), "y", "InvalidFormat"),
+        (Field(name="x", type="array[string]"), "y", "InvalidFormat"),
     ],
 )  # fmt: skip
 def test_other_values_are_refused_with_their_code_and_field(field: Field, value: Any, code: str) -> None:

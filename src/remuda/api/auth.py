@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,6 +30,8 @@ COOKIE = "token"
 SESSION = "session"
 """Kind of the credential that a login makes; removed by logging out."""
 _REMEMBERED = 4096
+_FRESH_SECONDS = 10.0
+"""So long at most, should nobody tell us of a change: ``remuda admin`` writes beside a server that is alone."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -44,7 +47,7 @@ class Authenticator:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, tuple[float, Known]] = {}
         self._projects: dict[int, Account] = {}
         self._epoch = 0
 
@@ -138,8 +141,9 @@ class Authenticator:
         return await self._by_registration(token)
 
     async def _lookup(self, public_value: str) -> Known | None:
-        if public_value in self._known:
-            return self._known[public_value]
+        asked = time.monotonic()
+        if public_value in self._known and asked - self._known[public_value][0] < _FRESH_SECONDS:
+            return self._known[public_value][1]
 
         def unit(tx: Tx) -> Known | None:
             credential = tx.first(Credential, eq("public_value", public_value), ALIVE)
@@ -156,7 +160,7 @@ class Authenticator:
         if known is not None and epoch == self._epoch:  # else the row may have changed after it was read
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            self._known[public_value] = known
+            self._known[public_value] = (asked, known)
         return known
 
     async def _project(self, number: int) -> Account | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -106,12 +107,14 @@ def well(monkeypatch: pytest.MonkeyPatch) -> dict[str, Health]:
 
 
 @pytest.fixture
-async def three(tmp_path: Path) -> AsyncIterator[Cluster]:
-    generation_on_disk(tmp_path / "generation")
-    store = SqlStore.sqlite(":memory:", clock=SystemClock(), inline=True)
-    await store.migrate()
-    yield Cluster(store, tmp_path, 3)
-    await store.close()
+async def three() -> AsyncIterator[Cluster]:
+    # not tmp_path: haproxy refuses sockets whose path is longer than 97 bytes
+    with tempfile.TemporaryDirectory(prefix="ha-") as folder:
+        generation_on_disk(Path(folder) / "generation")
+        store = SqlStore.sqlite(":memory:", clock=SystemClock(), inline=True)
+        await store.migrate()
+        yield Cluster(store, Path(folder), 3)
+        await store.close()
 
 
 async def test_nodes_that_come_one_by_one_make_one_ensemble(three: Cluster) -> None:

@@ -120,7 +120,7 @@ async def three() -> AsyncIterator[Cluster]:
 async def test_nodes_that_come_one_by_one_make_one_ensemble(three: Cluster) -> None:
     first = three.add()
     await three.rounds()
-    assert first.runs == {"redis", "ingress"}
+    assert first.runs == {"redis", "ingress"}, first.state.notices
     assert first.state.overall[0] == "waiting"
     assert "2 more nodes of 3" in first.state.overall[1]
     three.add()

@@ -31,6 +31,9 @@ async def stores(cluster: Galera) -> AsyncIterator[list[SqlStore]]:
         await SqlStore.mysql(**cluster.arguments(node), clock=SystemClock(), deadline=20, pool=12) for node in range(2)
     ]
     await opened[0].migrate()
+    async with asyncio.timeout(30):
+        while not cluster.sql(1, "SHOW TABLES FROM remuda LIKE 'change_counter'"):
+            await asyncio.sleep(0.1)
     yield opened
     for store in opened:
         await store.close()
@@ -90,7 +93,8 @@ async def test_an_old_holder_on_another_node_cannot_write_after_the_new_one(stor
     await stores[1].write(lambda tx: tx.insert(Host(name="new")), grant=Lease("shard", 6))
     await asyncio.wait_for(working, 30)
     await replicated(stores)
-    names = [h.name for h in await stores[0].read(lambda tx: [tx.get(Host, c.record_id) for c in tx.changes(0)])]
+    hosts = {h.id: h.name for h in await stores[0].read(lambda tx: tx.find(Host))}
+    names = [hosts[c.record_id] for c in await stores[0].read(lambda tx: tx.changes(0, 1_000_000))]
     assert names.count("new") == 1
     assert names[-1] == "new"
 

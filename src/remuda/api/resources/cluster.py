@@ -13,7 +13,7 @@ from remuda.api.context import Context
 from remuda.api.errors import ApiError
 from remuda.api.render import Extra
 from remuda.core.model import HaGeneration, Setting
-from remuda.ports.store import Tx, eq
+from remuda.ports.store import Duplicate, Tx, eq
 from remuda.schema.registry import TYPES
 from remuda.schema.validate import for_create
 
@@ -146,7 +146,14 @@ async def _generation(ctx: Context, body: dict[str, Any], *, rotate: bool, name:
         audit(tx, ctx, f"api.haConfig.{name}", TYPES["haConfig"], made, body, 200)
         return made
 
-    return await ctx.api.write(unit)
+    try:
+        return await ctx.api.write(unit)
+    except Duplicate:
+        raise ApiError(
+            409,
+            "Conflict",
+            "Somebody else has just made a configuration. Look at it, and repeat if it is not what you want.",
+        ) from None
 
 
 def _set(tx: Tx, name: str, value: str) -> None:

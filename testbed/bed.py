@@ -7,6 +7,7 @@ It exists so that tests, benchmarks and the demo share one way to power hosts of
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import http.client
 import json
@@ -23,6 +24,7 @@ from typing import Any, Self, TypeVar
 
 HERE = Path(__file__).resolve().parent
 BUILD_DIR = Path(os.environ.get("BUILD_DIR", "/tmp/bed-build"))
+KEPT_SEEDS = 3
 X = "x"
 """The host that is the outside world."""
 
@@ -221,19 +223,27 @@ def seed(images: tuple[str, ...]) -> Path:
             raise BedError(f"the build daemon has no image {image}: {done.stderr.strip()} (make images)")
         ids.append(f"{image}={done.stdout.strip()}")
     folder = BUILD_DIR / "seeds"
+    folder.mkdir(parents=True, exist_ok=True)
     wanted = folder / hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
-    if wanted.exists():
-        return wanted
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not wanted.exists():
+            older = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+            for path in older[: -(KEPT_SEEDS - 1)]:
+                shutil.rmtree(path, ignore_errors=True)
+            _make_seed(images, wanted)
+        os.utime(wanted)
+    return wanted
+
+
+def _make_seed(images: tuple[str, ...], place: Path) -> None:
     with Bed(1, name="seed", net="10.78.7") as bed:
         bed.run("load", 1, *images, timeout=300)
         bed.exec(1, "sh", "-c", "kill $(cat /run/docker.pid)")
         until("dockerd has ended", lambda: not Path(bed.socket(1)).with_suffix(".pid").exists(), 30)
         data = bed.disk(1) / "disk" / "docker"
         bed.run("kill", 1)
-        shutil.move(data, wanted)
-    return wanted
+        shutil.move(data, place)
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -72,3 +72,18 @@ async def test_turning_access_control_off_is_an_explicit_setting(server: Install
         assert (await stranger.get("/hosts")).status_code == 200
         await admin.put("/settings/api.security.enabled", json={"value": "true"})
         assert (await stranger.get("/hosts")).status_code == 401
+
+
+async def test_people_change_their_own_password_and_nobody_elses(server: Installation) -> None:
+    async with server.admin(None) as admin:
+        ann = (await admin.post("/accounts", json={"username": "ann", "password": PASSWORD})).json()
+    async with server.client() as http:
+        login = await http.post("/token", json={"code": f"ann:{PASSWORD}"})
+        http.cookies.clear()
+        headers = {"Authorization": "Bearer " + login.json()["jwt"]}
+        assert (await http.put("/accounts/1a1", json={"password": "mine now!"}, headers=headers)).status_code == 404
+        changed = await http.put(f"/accounts/{ann['id']}", json={"password": "a new one"}, headers=headers)
+        assert changed.status_code == 200, changed.text
+        assert (await http.get("/projects", headers=headers)).status_code == 401
+        assert (await http.post("/token", json={"code": f"ann:{PASSWORD}"})).status_code == 401
+        assert (await http.post("/token", json={"code": "ann:a new one"})).status_code == 201

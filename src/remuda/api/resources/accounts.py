@@ -51,6 +51,7 @@ class Accounts(Behaviour):
             credential = tx.first(Credential, eq("account_id", record.id), eq("kind", PASSWORD_KIND), ALIVE)
             if credential is None:
                 raise ApiError(422, "InvalidState", "This account has no password to change.", field="password")
+            assert ctx.hashed  # an empty one would match nothing for ever
             tx.update(credential, secret_hash=ctx.hashed)
             end_sessions(tx, record.id)
         return super().update(tx, ctx, record, values)

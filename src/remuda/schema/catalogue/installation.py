@@ -47,7 +47,7 @@ TYPES: tuple[ResourceType, ...] = (
         id="account",
         record=Account,
         scope="account",
-        rights={ADMIN: "cruda", OWNER: "r", MEMBER: "r", USER: "r"},
+        rights={ADMIN: "cruda", OWNER: "r", MEMBER: "r", USER: "ru"},
         fields=(
             *common(kind=Field(name="kind", create=True, options=("user", "admin"), type=ENUM, default="user")),
             Field(name="externalId", create=True, max_length=255),

@@ -7,6 +7,7 @@ import base64
 import json
 from typing import Any
 
+import pytest
 import websockets
 
 from .conftest import Installation, eventually
@@ -205,3 +206,25 @@ async def test_logs_and_exec_come_in_the_documented_frames(server: Installation)
         assert b"".join(base64.b64decode(f) for f in frames[:-1]) == b"first line\nsecond line\n"
         assert frames[-1] == ":exit:3"
         assert [s.kind for s in agent.streams] == ["logs", "exec"]
+
+
+async def test_a_stream_to_a_host_that_is_away_ends_with_the_reason(server: Installation) -> None:
+    await server.agent()
+    async with server.admin() as http:
+        made = (await http.post("/containers", json={"name": "solo", "imageUuid": "docker:x"})).json()
+        url = made["links"]["self"]
+
+        async def runs() -> bool:
+            return bool((await http.get(url)).json()["state"] == "running")
+
+        await eventually(runs)
+        access = (await http.post(url + "/?action=logs", json={})).json()
+        await server.close()
+
+        async def away() -> bool:
+            return not server.api.plane.hub.session(1)
+
+        await eventually(away)
+        async with websockets.connect(f"{access['url']}?token={access['token']}") as socket:
+            with pytest.raises(websockets.ConnectionClosedError, match="not connected to any server"):
+                await socket.recv()

@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from remuda.api.context import Caller, Context
 from remuda.api.guests import Guest
+from remuda.control.streams import StreamFailed
 
 if TYPE_CHECKING:
     from remuda.api.server import Api
@@ -52,7 +53,7 @@ async def serve(api: Api, socket: WebSocket, path: str) -> None:
     await socket.accept()
     try:
         stream = await api.plane.streams.open(_TYPES[path], int(claims["host"]), claims["args"])
-    except (OSError, ValueError) as problem:
+    except StreamFailed as problem:
         await socket.close(1011, _short(str(problem)))
         return
     wants_exit = socket.query_params.get("exit") == "true"

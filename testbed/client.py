@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 
-from websockets.sync.client import ClientConnection, connect
+from remuda.cli.live import LiveSocket, open_socket
 
 
 class ApiError(RuntimeError):
@@ -109,16 +109,13 @@ class Client:
         parts = urlsplit(resource["actions"][name])
         return self.post(f"{parts.path}?{parts.query}", body)
 
-    def dial(self, access: dict[str, str], **query: str) -> ClientConnection:
+    def dial(self, access: dict[str, str], **query: str) -> LiveSocket:
         """The WebSocket of an exec, logs or stats answer (hostAccess), through our own door."""
         parts, door = urlsplit(access["url"]), urlsplit(self.url)
         scheme = "wss" if door.scheme == "https" else "ws"
         words = "&".join(filter(None, [parts.query, urlencode({"token": access["token"], **query})]))
-        return connect(
-            f"{scheme}://{door.netloc}{parts.path}?{words}",
-            ssl=self.tls if scheme == "wss" else None,
-            open_timeout=10, close_timeout=2, max_size=None, compression=None,
-        )  # fmt: skip
+        url = f"{scheme}://{door.netloc}{parts.path}?{words}"
+        return open_socket(url, tls=self.tls, open_seconds=10, max_size=None)
 
 
 @dataclass

@@ -17,25 +17,25 @@ from remuda.cli.client import Api, Json
 from remuda.cli.errors import FAILED, UNREACHABLE, CliError, RefusalError
 
 if TYPE_CHECKING:
-    from websockets.sync.client import ClientConnection
+    from remuda.cli.live import LiveSocket
 
 OPEN_SECONDS = 10.0
 GIVE_UP_SECONDS = 60.0
 
 
-def dial(api: Api, url: str, *, signed_in: bool = False) -> ClientConnection:
+def dial(api: Api, url: str, *, signed_in: bool = False) -> LiveSocket:
     """A WebSocket to the server that we know to work."""
     from websockets.exceptions import InvalidHandshake, InvalidURI
-    from websockets.sync.client import connect
+
+    from remuda.cli.live import open_socket
 
     headers = api.headers() if signed_in else {"User-Agent": "remuda-cli"}
     headers.pop("Accept", None)
     agent = headers.pop("User-Agent")
     try:
-        return connect(
-            api.socket_url(url), ssl=api.tls, additional_headers=headers, user_agent_header=agent,
-            open_timeout=OPEN_SECONDS, max_size=16 << 20, compression=None,
-        )  # fmt: skip
+        return open_socket(
+            api.socket_url(url), tls=api.tls, open_seconds=OPEN_SECONDS, headers=headers, user_agent=agent
+        )
     except (InvalidHandshake, InvalidURI) as error:
         raise CliError(f"the server refused the stream: {error}", FAILED) from None
     except (OSError, TimeoutError) as error:
@@ -153,7 +153,7 @@ def execute(api: Api, container: Json, command: list[str], *, tty: bool, stdin: 
             socket.close()
 
 
-def _receive(socket: ClientConnection) -> int:
+def _receive(socket: LiveSocket) -> int:
     from websockets.exceptions import ConnectionClosed
 
     code: int | None = None
@@ -179,7 +179,7 @@ def _receive(socket: ClientConnection) -> int:
 class _Keyboard(threading.Thread):
     """Sends what is typed, and the terminal's size when it changes. A pipe wakes it up, since handlers must not send."""
 
-    def __init__(self, socket: ClientConnection, *, tty: bool, stdin: bool) -> None:
+    def __init__(self, socket: LiveSocket, *, tty: bool, stdin: bool) -> None:
         super().__init__(daemon=True, name="keyboard")
         self.socket, self.tty, self.stdin = socket, tty, stdin
         self.waker, self.alarm = os.pipe()

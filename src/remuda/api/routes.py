@@ -154,7 +154,7 @@ class Edge:
         if ctx.caller.role == ANONYMOUS:
             raise ApiError(401, "Unauthorized", "Log in, or send an API key.")
         kind = handlers.type_of(ctx, head)
-        if kind.id == "account" and sent.get("password") and (ctx.can(kind, "c") or ctx.can(kind, "u")):
+        if kind.id == "account" and sent.get("password") and ctx.can(kind, "c" if method == "POST" else "u"):
             ctx = await self._hashed(ctx, str(sent["password"]))
         if kind.id == "clusterNode":
             ctx = msgspec.structs.replace(ctx, leading=await self._api.leading_node())

@@ -17,6 +17,8 @@ def test_the_page_catches_up_after_the_server_was_away(built: None, open_page: O
         page.evaluate("window.stillHere = true")
         other.evaluate("window.stillHere = true")
         page.get_by_test_id("stack-name").fill("half-typed")
+        for one in (page, other):
+            one.wait_for_load_state("networkidle")  # a file cut off in the middle would be another story
         server.kill()
         pill = page.get_by_test_id("connection")
         expect(pill).to_have_attribute("data-state", "reconnecting")

@@ -253,6 +253,7 @@ async def test_settings_have_defaults_and_can_be_reset(server: Installation) -> 
         assert (good["activeValue"], good["source"]) == ("http://lb:8080", "Database")
         token = (await http.post("/projects/1a5/registrationtokens")).json()
         assert token["registrationUrl"].startswith("http://lb:8080/v1/scripts/")
+        assert token["links"]["registrationUrl"] == token["registrationUrl"]
         await http.delete("/settings/api.host")
         assert (await http.get("/settings/api.host")).json()["source"] == "Default"
         assert (await http.put("/settings/rancher.server.version", json={"value": "x"})).status_code == 422

@@ -26,6 +26,8 @@ def resource(ctx: Context, kind: ResourceType, record: Record, extra: dict[str, 
     document: dict[str, Any] = {"id": public, "type": kind.id, "baseType": kind.base or kind.id}
     base = ctx.url(kind.plural_name.lower(), public)
     document["links"] = _links(ctx, kind, record, base)
+    if "registrationUrl" in extra:
+        document["links"]["registrationUrl"] = extra["registrationUrl"]
     document["actions"] = {a: f"{base}/?action={a}" for a in offered(ctx, kind, record)}
     for name, getter in _getters(kind.id):
         value = getter(record)
@@ -73,8 +75,6 @@ def _links(ctx: Context, kind: ResourceType, record: Record, base: str) -> dict[
         links["containerStats"] = f"{base}/containerstats"
     elif kind.id == "host":
         links["hostStats"] = f"{base}/hoststats"
-    elif kind.id == "registrationToken":
-        links["registrationUrl"] = ""
     return links
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from remuda.api.server import Api
 
 TOKEN_SECONDS = 300
-KEEPALIVE_SECONDS = 20.0
 _RESIZE = re.compile(r"^:resizeTTY:(\d{1,5}),(\d{1,5})$")
 _TYPES = {"logs": "logs", "exec": "exec", "containerstats": "stats", "hoststats": "stats", "stats": "stats"}
 

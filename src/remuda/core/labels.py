@@ -5,7 +5,6 @@ from __future__ import annotations
 CONTAINER_UUID = "io.rancher.container.uuid"
 CONTAINER_NAME = "io.rancher.container.name"
 CONTAINER_SYSTEM = "io.rancher.container.system"
-CONTAINER_DISPLAY_NAME = "io.rancher.container.display_name"
 HOSTNAME_OVERRIDE = "io.rancher.container.hostname_override"
 PULL_IMAGE = "io.rancher.container.pull_image"
 START_ONCE = "io.rancher.container.start_once"

@@ -1,0 +1,1 @@
+"""Management nodes: the start-up script, and the supervisor that keeps the parts of a node running."""

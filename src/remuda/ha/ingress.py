@@ -17,7 +17,6 @@ import msgspec
 from remuda.ha.config import Ports
 
 SERVER_PORT = 8080
-STATUS_PORT = 18080
 NODE_NAME = "remuda-node"
 """The name by which doors know each other in TLS: each node's own certificate covers it."""
 HOP = "X-Remuda-Hop"

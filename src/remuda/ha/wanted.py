@@ -109,7 +109,6 @@ class Wanted:
             "REMUDA_TLS_KEY": str(tls / "node.key"),
             "REMUDA_SECRET_KEY_FILE": f"{self._home}/current/secret.key",
             "REMUDA_HOST_REGISTRATION_URL": generation.url,
-            "REMUDA_TRUST_PROXY": "1",
             "REMUDA_LOG": "json",
         }
         if anchor is not None:

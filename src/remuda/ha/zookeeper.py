@@ -27,14 +27,6 @@ JAVA_DIR = "/usr/share/java"
 HEAP_MB = 128
 
 
-class ServerFiles(msgspec.Struct, frozen=True):
-    """What :func:`write_files` made, and the command that runs it."""
-
-    directory: str
-    command: list[str]
-    environment: dict[str, str]
-
-
 def dynamic_line(voter: Voter, ports: Ports) -> str:
     """The entry of one server.
 

@@ -44,7 +44,6 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     agent_image: str = ""
     log: str = "text"
     local_agent: bool = False
-    simulated_hosts: bool = False
 
     @property
     def key_file(self) -> Path:

@@ -26,8 +26,6 @@ WORK: Rights = {ADMIN: "cruda", OWNER: "cruda", MEMBER: "cruda", RESTRICTED: "cr
 GROUND: Rights = {ADMIN: "cruda", OWNER: "cruda", MEMBER: "cruda", RESTRICTED: "r", READONLY: "r"}
 """Hosts and what lets them in."""
 LOOK: Rights = dict.fromkeys((ADMIN, OWNER, MEMBER, RESTRICTED, READONLY, USER), "r")
-RULE: Rights = {ADMIN: "cruda"}
-"""The installation itself."""
 
 
 def reference(type_id: str) -> str:

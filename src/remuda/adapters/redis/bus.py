@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -20,10 +19,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from remuda.adapters.mailbox import Mailbox
+
 log = logging.getLogger(__name__)
 
-BOUND = 10_000
-"""Messages a listener may fall behind before it loses the oldest."""
 PUBLISH_SECONDS = 1.0
 CONNECT_SECONDS = 1.0
 PING_SECONDS = 2.0
@@ -31,40 +30,6 @@ PING_SECONDS = 2.0
 MAX_BACKOFF = 2.0
 PREFIX = "remuda:"
 _ERRORS = (RedisError, OSError, TimeoutError, EOFError, RuntimeError, ValueError)
-
-
-class _Mailbox:
-    """What one listener has not read yet; the oldest go when it falls too far behind."""
-
-    def __init__(self, channels: Sequence[str]) -> None:
-        self.channels = frozenset(channels)
-        self._messages: deque[tuple[str, bytes]] = deque(maxlen=BOUND)
-        self._waiter: asyncio.Future[None] | None = None
-        self._closed = False
-
-    def put(self, channel: str, payload: bytes) -> None:
-        if channel in self.channels and not self._closed:
-            self._messages.append((channel, payload))
-            self._wake()
-
-    def close(self) -> None:
-        self._closed = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def __aiter__(self) -> _Mailbox:
-        return self
-
-    async def __anext__(self) -> tuple[str, bytes]:
-        while not self._messages:
-            if self._closed:
-                raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        return self._messages.popleft()
 
 
 class _Link:
@@ -188,7 +153,7 @@ class RedisBus:
     def __init__(self, urls: Sequence[str], *, tls: dict[str, str] | None = None) -> None:
         """``tls``: ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` for ``rediss://`` addresses."""
         self._tls = tls
-        self._boxes: list[_Mailbox] = []
+        self._boxes: list[Mailbox] = []
         self._published = True
         self._peers: dict[str, tuple[Redis, _Link]] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -232,7 +197,7 @@ class RedisBus:
     @asynccontextmanager
     async def subscribe(self, *channels: str) -> AsyncIterator[AsyncIterator[tuple[str, bytes]]]:
         """Within the block, iterate over (channel, payload). Begins once all reachable peers know of the subscription."""
-        box = _Mailbox(channels)
+        box = Mailbox(channels)
         self._boxes.append(box)
         try:
             for link in self._links:

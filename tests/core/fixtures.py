@@ -60,7 +60,7 @@ def carried_out(facts: Facts, plan: Plan) -> Facts:
 
 
 def _told(instance: Instance, **changes: Any) -> Instance:
-    matters = instance.assign_seq == 0 or {"desired", "host_id"} & changes.keys()
+    matters = instance.assign_seq == 0 or {"desired", "host_id", "spec", "restart_token"} & changes.keys()
     changed = msgspec.structs.replace(instance, **changes)
     if matters and changed.host_id is not None:
         changed = msgspec.structs.replace(changed, assign_seq=instance.assign_seq + 1)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from remuda.core.model import Host, Instance, Port
-from remuda.core.placement.filters import clash
 from remuda.core.placement.pipeline import Placed, Refused, place
-from remuda.core.placement.values import Candidate, Request, Tenant, candidate, parse_port, tenant
+from remuda.core.placement.values import Candidate, Request, Tenant, candidate, clash, parse_port, tenant
 from remuda.core.spec import LaunchConfig
 
 AFFINITY = "io.rancher.scheduler.affinity:"
@@ -110,6 +109,30 @@ def test_a_requested_host_overrides_rules_but_not_a_taken_port() -> None:
         "No host fits: 1 of 1 host has port 80/tcp taken (h2). Free a port or ask for another host."
     )
     assert "1h9 is not in this environment" in why(ask(requested=9), host(1))
+
+
+IPS = {"io.rancher.scheduler.ips": "192.0.2.1, 192.0.2.2"}
+
+
+def test_a_port_is_free_where_one_of_the_hosts_addresses_has_it() -> None:
+    one, both = (busy(80, bind="192.0.2.1"),), (busy(80, bind="192.0.2.1"), busy(80, bind="192.0.2.2"))
+    assert where(ask(ports=["80:80"]), host(1, *both, **IPS), host(2, *one, **IPS)) == 2
+    assert "port 80/tcp taken" in why(ask(ports=["80:80"]), host(1, *both, **IPS))
+    engines = LaunchConfig(ports=["80:80"], network_mode="bridge")
+    assert "port 80/tcp taken" in why(Request((engines,)), host(1, *one, **IPS))
+
+
+def test_a_port_of_an_address_goes_to_a_host_that_has_it() -> None:
+    assert (
+        where(
+            ask(ports=["192.0.2.2:80:80"]), host(1, **{**IPS, "io.rancher.scheduler.ips": "192.0.2.9"}), host(2, **IPS)
+        )
+        == 2
+    )
+    assert why(ask(ports=["192.0.2.3:80:80"]), host(1, **IPS)) == (
+        "No host fits: 1 of 1 host does not have the address 192.0.2.3 for ports (h1). "
+        "Publish on another address or change the host label io.rancher.scheduler.ips or add a host."
+    )
 
 
 ZONES = (host(1, zone="a", disk="SSD"), host(2, zone="b"), host(3, zone="a"))
@@ -217,3 +240,16 @@ def test_what_a_native_container_publishes_counts_only_while_it_runs() -> None:
     assert tenant(Instance(native=True, bound=bound, observed="running")).ports == tuple(bound)
     assert tenant(Instance(native=True, bound=bound, observed="exited")).ports == ()
     assert tenant(Instance(spec=LaunchConfig(ports=["80:80"]))).ports == (Port(private=80, public=80),)
+
+
+def test_a_host_without_the_managed_network_is_refused_with_its_reason() -> None:
+    broken = Host(
+        id=1, name="h1", connection="connected", docker="up", network="error", network_message="UDP 4500 is taken."
+    )
+    spec = LaunchConfig(image_uuid="docker:a", network_mode="managed")
+    verdict = place(Request(specs=(spec,)), [candidate(broken)])
+    assert isinstance(verdict, Refused)
+    assert "h1" in verdict.because
+    assert "UDP 4500 is taken" in verdict.because
+    in_host_mode = Request(specs=(LaunchConfig(image_uuid="docker:a", network_mode="host"),))
+    assert isinstance(place(in_host_mode, [candidate(broken)]), Placed)

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.fixtures import a_host, a_service, carried_out, facts_of, obeyed
 
-from remuda.core import labels
+from remuda.core import labels, restarts, upgrades
 from remuda.core.draft import GOING_SECONDS, Facts
-from remuda.core.model import INACTIVE, REMOVED, RUNNING, STOPPED, Host, Instance, Service
+from remuda.core.model import INACTIVE, REMOVED, RUNNING, STOPPED, Host, Instance, Port, Service
+from remuda.core.placement.values import tenant
 from remuda.core.services import BACKOFF_SECONDS, plan
 from remuda.core.spec import PRIMARY, LaunchConfig, RestartPolicy
 
@@ -245,6 +246,21 @@ def test_a_new_revision_replaces_one_unit_at_a_time() -> None:
     assert names(facts) == ["shop_web_1", "shop_web_2", "shop_web_3"]
 
 
+def test_an_upgrade_replaces_as_many_at_once_as_its_batch_says() -> None:
+    facts = run(facts_of(a_service(scale=3)))
+    begun = upgrades.begin(facts.service, LaunchConfig(image_uuid="docker:new"), None, 2)
+    assert len(plan(with_service(facts, **begun)).remove) == 2
+
+
+def test_an_upgrade_that_was_stopped_replaces_nothing_more_and_is_settled() -> None:
+    facts = with_service(run(facts_of(a_service(scale=3))), revision=2)
+    facts = with_service(facts, data={**facts.service.data, "upgrade": {"stage": "canceled-upgrade", "before": {}}})
+    draft = plan(facts)
+    assert draft.remove == ()
+    assert draft.service.get("data", facts.service.data)["settled"]
+    assert "3 still have the old configuration" in draft.because
+
+
 def test_a_broken_new_revision_halts_the_roll_out() -> None:
     facts = with_service(run(facts_of(a_service(scale=3))), revision=2)
     facts = step(facts)
@@ -307,6 +323,14 @@ def test_an_explicit_restart_policy_is_respected() -> None:
         facts = run(facts_of(a_service(config={"restart_policy": RestartPolicy(name=policy)})))
         rows = [msgspec.structs.replace(i, observed="exited", exit_code=code) for i in facts.instances]
         assert run_seen(replace(facts, instances=rows)).service.data["settled"] is fine
+
+
+def test_a_global_service_rolls_on_past_a_broken_container_on_a_lost_host() -> None:
+    facts = run(facts_of(a_service(config=GLOBAL)))
+    rows = [msgspec.structs.replace(i, observed="error") if i.host_id == 3 else i for i in facts.instances]
+    changed = msgspec.structs.replace(facts.service, revision=2)
+    facts = facts_of(changed, rows, [*facts.hosts[:2], a_host(3, connection="lost")], lost_for={3: 0.0})
+    assert {i.host_id for i, _ in plan(facts).remove} == {1, 3}, "one that runs, and the one that nobody waits for"
 
 
 def run_seen(facts: Facts) -> Facts:
@@ -388,6 +412,8 @@ def worlds(draw: st.DrawFn) -> Facts:
         facts.service, scale=draw(st.integers(0, 5)), revision=draw(st.sampled_from([1, 1, 2])),
         desired=draw(st.sampled_from(["active", "active", "active", INACTIVE, REMOVED])),
     )  # fmt: skip
+    if draw(st.sampled_from([False, False, True])):
+        changed = msgspec.structs.replace(changed, **restarts.begin(changed, (), draw(st.integers(1, 2))))
     held = {i.id: draw(st.sampled_from([0.0, 20.0, 1000.0])) for i in rows}
     lost = {h.id: draw(st.sampled_from([0.0, 100.0])) for h in hosts if h.connection == "lost"}
     more = {"held_for": held, "lost_for": lost, "waiting_for": draw(st.sampled_from([(), (), ("db",)]))}
@@ -462,3 +488,49 @@ def test_with_good_hosts_every_service_comes_to_rest_as_wanted(facts: Facts) -> 
         config = service.launch_config
         assert config is not None
         assert len(live) == per_unit * (5 if labels.GLOBAL in config.labels else service.scale)
+
+
+def test_ports_change_under_running_containers() -> None:
+    facts = run(facts_of(a_service(scale=2, config={"ports": ["8080:80"]})))
+    config = msgspec.structs.replace(facts.service.launch_config, ports=["9090:80"])
+    draft = plan(with_service(facts, launch_config=config))
+    assert not draft.create
+    assert not draft.remove
+    assert [changes["spec"].ports for _, changes in draft.update] == [["9090:80"], ["9090:80"]]
+    assert plan(carried_out(with_service(facts, launch_config=config), draft)).update == ()
+
+
+def test_a_port_that_is_taken_keeps_the_old_one_and_says_so() -> None:
+    other = Instance(
+        id=77, uuid="other", name="other", account_id=5, host_id=1, observed="running", published=[Port(80, 9090)],
+    )  # fmt: skip
+    facts = run(facts_of(a_service(scale=1, config={"ports": ["8080:80"]}), hosts=1))
+    config = msgspec.structs.replace(facts.service.launch_config, ports=["9090:80"])
+    busy = {1: [*facts.occupancy.get(1, ()), tenant(other)]}
+    draft = plan(replace(with_service(facts, launch_config=config), occupancy=busy))
+    assert not draft.update
+    assert draft.service["blocked"] is True
+    assert "9090/tcp is taken" in draft.because
+
+
+def test_a_restart_goes_batch_by_batch_and_waits_for_each() -> None:
+    facts = run(facts_of(a_service(scale=3)))
+    wished = msgspec.structs.replace(facts.service, **restarts.begin(facts.service, facts.instances, 2))
+    facts = replace(facts, service=wished)
+    first = plan(facts)
+    assert [changes["restart_token"] for _, changes in first.update] == [1, 1]
+    facts = carried_out(facts, first)
+    assert plan(facts).update == (), "the next only when those before run again"
+    facts = obeyed(facts)
+    assert len(plan(facts).update) == 1
+    facts = run(facts)
+    assert restarts.wish(facts.service) is None
+    assert {i.restart_token for i in facts.instances} == {1}
+
+
+def test_what_is_made_during_a_restart_is_not_restarted() -> None:
+    facts = run(facts_of(a_service(scale=1)))
+    wished = msgspec.structs.replace(facts.service, scale=2, **restarts.begin(facts.service, facts.instances, 1))
+    facts = run(replace(facts, service=wished))
+    assert [i.restart_token for i in facts.instances] == [1, 1]
+    assert restarts.wish(facts.service) is None

@@ -7,17 +7,20 @@ Holds the facts and the few moves that every policy is made of (remove, place, a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
-from remuda.core.model import REMOVED, Host, Instance, Service
+from remuda.core import restarts
+from remuda.core.health import UNHEALTHY
+from remuda.core.model import REMOVED, Host, Instance, Service, VolumeTemplate
 from remuda.core.placement.pipeline import Placed, Refused, place
 from remuda.core.placement.values import Request, Tenant, candidate, tenant
 from remuda.core.spec import LaunchConfig
 from remuda.core.summary import Summary, summarise
 from remuda.core.units import Maker, Unit, group, is_global, launch_configs
+from remuda.core.volumes import NOTHING, Holdings, names_of
 
 GOING_SECONDS = 30.0
 """So long a replacement waits for its predecessor to be gone from a host that answers."""
@@ -30,7 +33,9 @@ class Facts:
     ``instances``: the rows of this service that are not closed. ``hosts``: those of the environment. ``occupancy``: what
     lives on them (all services and stand-alone containers), needed only when something has to be placed. ``lost_for``:
     seconds since a host was declared lost. ``held_for``: seconds that an instance has been in error, or on its way out.
-    ``waiting_for``: names from ``depends_on`` that have not settled once yet.
+    ``waiting_for``: names from ``depends_on`` that have not settled once yet. ``calamity``: why nothing unhealthy should be made
+    anew now (:func:`remuda.core.health.calamity`). ``templates``: the volumes that its stack declares; ``data``: where
+    those that it names lie, needed like ``occupancy``.
     """
 
     service: Service
@@ -42,6 +47,9 @@ class Facts:
     lost_for: Mapping[int, float] = field(default_factory=dict)
     held_for: Mapping[int, float] = field(default_factory=dict)
     waiting_for: Sequence[str] = ()
+    calamity: str = ""
+    templates: Sequence[VolumeTemplate] = ()
+    data: Holdings = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,7 @@ class Draft:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.service = facts.service
-        self.maker = Maker(facts.service, facts.stack, facts.project)
+        self.maker = Maker(facts.service, facts.stack, facts.project, facts.templates)
         self.configs: dict[str, LaunchConfig] = launch_configs(facts.service)
         self.is_global = is_global(facts.service)
         self.before: dict[str, Instance] = {i.uuid: i for i in facts.instances}
@@ -103,9 +111,14 @@ class Draft:
         self.reasons: dict[str, str] = {}
         self.refusals: list[str] = []
         self.waits: list[str] = []
+        self.remarks: list[str] = []
+        """What is to be told though nothing is done about it."""
         self.notes: list[Note] = []
         self.wakes: list[float] = []
         self.asked = False
+        self.restart = restarts.wish(facts.service)
+        """What is still to be restarted; None once all were told."""
+        self.data = facts.data
 
     # ---- looking ------------------------------------------------------------------------------------------------------
 
@@ -162,7 +175,7 @@ class Draft:
     def find(self, request: Request) -> Placed | Refused:
         """A host as things stand in the draft."""
         self.asked = True
-        return place(request, self.candidates)
+        return place(replace(request, data=self.data), self.candidates)
 
     def place(self, unit: list[Instance], avoid: int | None) -> None:
         """Place a unit, or keep it waiting with the reason."""
@@ -187,7 +200,10 @@ class Draft:
     def adopt(self, instances: Sequence[Instance], host_id: int | None) -> None:
         """Take instances into the draft; from now on they occupy their host."""
         for i in instances:
-            self.after[i.uuid] = i
+            told = i.restart_token if self.restart is None else self.restart.token
+            self.after[i.uuid] = msgspec.structs.replace(i, restart_token=told)
+            if host_id is not None:
+                self.data = self.data.settled(names_of(i.spec), host_id)
             if host_id in self.tenants:
                 self.tenants[host_id].append(tenant(i))  # the candidate sees it: it holds this very list
 
@@ -205,7 +221,7 @@ class Draft:
             else:
                 changes = {
                     f: getattr(row, f)
-                    for f in ("desired", "host_id", "because", "blocked")
+                    for f in ("desired", "host_id", "because", "blocked", "spec", "restart_token")
                     if getattr(row, f) != getattr(old, f)
                 }
                 if changes:
@@ -235,11 +251,14 @@ class Draft:
             self.service,
             wanted=len(units) if self.is_global else (self.service.scale if self.configs else 0),
             running=len(running),
+            well=sum(1 for u in running if u.wholesome),
+            ill=sum(1 for u in running if any(i.health_state == UNHEALTHY for i in u.live)),
             stopping=len({i.unit for i in still}),
             ran_once=once,
             going=sum(1 for i in rows if i.desired == REMOVED and i.host_id is not None and not self.lost(i.host_id)),
             refusals=list(dict.fromkeys(self.refusals)),
             waits=list(dict.fromkeys(self.waits)),
+            remarks=list(dict.fromkeys(self.remarks)),
             waiting_for=self.facts.waiting_for,
         )
 
@@ -247,6 +266,8 @@ class Draft:
         service = self.service
         data = {**service.data, "settled": summary.settled, "was_active": summary.was_active}
         data.pop("attempts", None)
+        if self.restart is None:
+            data = restarts.over(data)
         if self.attempts:
             data["attempts"] = self.attempts
         if summary.blocked and data.get("told") != summary.because:

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import msgspec
 
+from remuda.core import upgrades
 from remuda.core.draft import Draft, Facts, Note, Plan
-from remuda.core.model import INACTIVE, REMOVED, RUNNING, STOPPED, Host
-from remuda.core.placement.filters import Affinity
+from remuda.core.health import CALAMITY_SECONDS, UNHEALTHY
+from remuda.core.model import INACTIVE, REMOVED, RUNNING, STOPPED, Host, Instance
+from remuda.core.network.scene import is_managed
+from remuda.core.placement.filters import Affinity, Filter, RunsIt
 from remuda.core.placement.pipeline import Refused
 from remuda.core.placement.rules import rules_of
-from remuda.core.placement.values import candidate, name_of
-from remuda.core.spec import PRIMARY
+from remuda.core.placement.values import candidate, free_at, name_of, port_addresses, public_ports
+from remuda.core.simulated import KIND
+from remuda.core.spec import PRIMARY, HealthCheck, LaunchConfig
 from remuda.core.units import Unit, free_ordinal, needs
 
 BACKOFF_SECONDS, BACKOFF_LIMIT = 15.0, 600.0
 """A host tries again by itself first; only then is a container made anew, elsewhere if possible."""
+CALM_SECONDS = 120.0
+"""A replacement that is unhealthy within this time of being well is the same trouble, and waits longer than the last one."""
+LOOK_SECONDS = 5.0
 
 
 def plan(facts: Facts) -> Plan:
@@ -46,7 +53,10 @@ class _Planner(Draft):
         self.set_desired(RUNNING)
         self.part_units()
         self.recreate_broken()
+        self.recreate_unhealthy()
         self.roll()
+        self.restart_some()
+        self.republish()
         self.complete_units()
         self.place_waiting()
         if self.is_global:
@@ -57,7 +67,8 @@ class _Planner(Draft):
         self.watch_hosts()
         left = sum(self.is_outdated(unit) for unit in self.live_units())
         if left:
-            self.waits.append(f"{left} still {'has' if left == 1 else 'have'} the old configuration")
+            told = self.remarks if self.halted else self.waits
+            told.append(f"{left} still {'has' if left == 1 else 'have'} the old configuration")
 
     def watch_hosts(self) -> None:
         """Say what stands in the way of containers that have a place."""
@@ -97,8 +108,8 @@ class _Planner(Draft):
         for unit in self.live_units():
             key = str(unit.ordinal)
             if not _broken(unit):
-                if unit.started() and not self.is_outdated(unit):
-                    self.attempts.pop(key, None)
+                if unit.started() and unit.wholesome and not self.is_outdated(unit):
+                    self._forget_attempts(unit)
                 continue
             if self.lost(unit.host_id):
                 continue
@@ -116,11 +127,74 @@ class _Planner(Draft):
             self.attempts[key] = {"count": min(count + 1, 10), "host": unit.host_id}
             self.remove(unit.live, f"It failed ({reason.rstrip('.')}) and is made anew", "warning")
 
+    def recreate_unhealthy(self) -> None:
+        """What is unhealthy is made anew, as its check's strategy says: at once the first time, then after longer pauses."""
+        units = self.live_units()
+        sound = sum(1 for unit in units if unit.started() and unit.wholesome)
+        for unit in units:
+            sick = next((i for i in unit.live if i.health_state == UNHEALTHY), None)
+            if sick is None or self.lost(unit.host_id) or self.is_outdated(unit):
+                continue
+            check = sick.spec.health_check
+            strategy = check.strategy if check is not None else "none"
+            quorum = int((check.recreate_on_quorum_strategy_config or {}).get("quorum", 1)) if check is not None else 1
+            if strategy == "none":
+                self.remarks.append(f"{sick.name} is unhealthy, and its check only watches")
+                continue
+            if strategy == "recreateOnQuorum" and sound < quorum:
+                self.remarks.append(
+                    f"{sick.name} is unhealthy, and is kept: only {sound} of {quorum} that must be healthy are"
+                )
+                continue
+            self._make_anew(unit, sick, check)
+
+    def _make_anew(self, unit: Unit, sick: Instance, check: HealthCheck | None) -> None:
+        key, held = str(unit.ordinal), self.facts.held_for.get(sick.id, 0.0)
+        count = int(self.attempts.get(key, {}).get("count", 0))
+        # One interval shows whether it is this container that fails or everything at once.
+        pause = min((check.interval if check else 0) / 1000, LOOK_SECONDS)
+        again = bool(count)
+        if again:
+            pause = max(pause, min(BACKOFF_SECONDS * 2 ** (count - 1), BACKOFF_LIMIT))
+        calamity = self.facts.calamity
+        if calamity and (held < CALAMITY_SECONDS or self.going()):
+            self.wakes.append(LOOK_SECONDS)
+            self.refusals.append(f"{sick.name} is unhealthy, but kept for now: {calamity}.")
+        elif held < pause:
+            self.wakes.append(pause - held)
+            if again:
+                self.refusals.append(f"{sick.name} is unhealthy again. It is made anew after {pause:.0f} seconds.")
+            else:
+                self.waits.append(f"{sick.name} is unhealthy and about to be made anew")
+        else:
+            self.attempts[key] = {"count": min(count + 1, 10), "host": None, "ill": True}
+            because = sick.health_because.rstrip(".") or "its observers see it fail"
+            self.remove(unit.live, f"It is unhealthy ({because[0].lower()}{because[1:]}) and is made anew", "warning")
+
+    def _forget_attempts(self, unit: Unit) -> None:
+        """What runs well has a clean record; what was unhealthy before must stay well for a while first."""
+        key = str(unit.ordinal)
+        attempt = self.attempts.get(key)
+        if attempt is None:
+            return
+        well = min((self.facts.held_for.get(i.id, 0.0) for i in unit.live), default=0.0)
+        if attempt.get("ill") and well < CALM_SECONDS:
+            self.wakes.append(CALM_SECONDS - well)
+        else:
+            del self.attempts[key]
+
     def is_outdated(self, unit: Unit) -> bool:
         return unit.revision < self.service.revision
 
+    @property
+    def halted(self) -> bool:
+        """Was its upgrade stopped halfway?"""
+        return upgrades.stage(self.service) == upgrades.CANCELED
+
     def roll(self) -> None:
-        """Replace what is of an older revision, one unit at a time, the next only when the last runs."""
+        """Replace what is of an older revision, one batch of units at a time, the next only when the last runs."""
+        if self.halted:
+            return
         units = self.live_units()
         outdated = [unit for unit in units if self.is_outdated(unit)]
         if not outdated:
@@ -129,11 +203,66 @@ class _Planner(Draft):
         idle = [unit for unit in outdated if not unit.started() and (unit.host_id is None or _broken(unit))]
         for unit in idle:
             self.remove(unit.live, because)
-        fresh_run = all(unit.started() for unit in units if not self.is_outdated(unit))
-        complete = self.is_global or len(units) >= self.service.scale
+        fresh = [unit for unit in units if not self.is_outdated(unit)]
+        fresh_run = all(unit.started() and unit.wholesome for unit in fresh)
+        slow = next((unit for unit in fresh if unit.started() and not unit.wholesome), None)
+        if slow is not None:
+            self.waits.append(f"{slow.members[0].name} is not healthy yet; the next is replaced when it is")
+        complete = self.is_global or len(units) - len(idle) >= self.service.scale
         reachable = [unit for unit in outdated if not self.lost(unit.host_id)]
-        if reachable and complete and fresh_run and not idle and not self.going():
-            self.remove(min(reachable, key=lambda u: (u.started(), u.create_index)).live, because)
+        if reachable and complete and fresh_run and not self.going():
+            batch = sorted(
+                (unit for unit in reachable if unit not in idle), key=lambda u: (u.started(), u.create_index)
+            )
+            for unit in batch[: upgrades.batch_size(self.service)]:
+                self.remove(unit.live, because)
+
+    def restart_some(self) -> None:
+        """Restart what was not told yet, one batch of units at a time, the next only when the last runs and is well."""
+        if self.restart is None:
+            return
+        token = self.restart.token
+        units = [u for u in self.live_units() if u.host_id is not None and not self.lost(u.host_id)]
+        due = [u for u in units if any(i.restart_token < token for i in u.live)]
+        run_again = not self.going() and all(u.started() and u.wholesome for u in units if u not in due)
+        if not due and run_again:
+            self.restart = None
+            return
+        batch = due[: self.restart.batch] if run_again else []
+        for i in (i for unit in batch for i in unit.live):
+            # told, and not done yet: from now on it does not count as running
+            self.after[i.uuid] = msgspec.structs.replace(i, restart_token=token, assign_seq=i.assign_seq + 1)
+            self.notes.append(Note(f"{i.name} is restarted, as was asked of its service", i.uuid))
+        left = len(due) - len(batch)
+        self.waits.append(f"{left} still to be restarted" if left else "the last are being restarted")
+
+    def republish(self) -> None:
+        """Ports that changed lead to the containers that run: nothing is made anew for them."""
+        for unit in self.live_units():
+            if self.is_outdated(unit):
+                continue
+            for i in unit.live:
+                config = self.configs.get(i.launch_config)
+                if config is None or (i.spec.ports, i.spec.expose) == (config.ports, config.expose):
+                    continue
+                spec = msgspec.structs.replace(i.spec, ports=config.ports, expose=config.expose)
+                taken = self._taken(i, spec)
+                if taken:
+                    self.refusals.append(f"{i.name} keeps its old ports: on its host port {taken} is taken; free it")
+                    continue
+                self.after[i.uuid] = msgspec.structs.replace(i, spec=spec)
+                self.notes.append(Note(f"{i.name} publishes other ports now", i.uuid))
+
+    def _taken(self, instance: Instance, spec: LaunchConfig) -> str:
+        """The first port of ``spec`` that somebody else on the instance's host has; empty when there is none."""
+        self.asked = True
+        others = [t for t in self.tenants.get(instance.host_id or 0, ()) if t.uuid != instance.uuid]
+        host = self.hosts.get(instance.host_id or 0)
+        places = port_addresses(host.all_labels) if host is not None and is_managed(spec) else ()
+        for port in public_ports((spec,)):
+            if not free_at(port, (other for tenant in others for other in tenant.ports), places):
+                return f"{port.public}/{port.protocol}"
+        return ""
 
     def part_units(self) -> None:
         """In a unit that lacks a container, those that share with it must go too; as must what has no configuration left."""
@@ -255,7 +384,9 @@ class _Planner(Draft):
         request = self.maker.request(
             [self.maker.make(n, c, unit="", ordinal=0, create_index=0) for n, c in self.configs.items()]
         )
-        wanted = [Affinity(rule) for rule in rules_of(request) if rule.kind == "host_label" and not rule.soft]
+        real = any(host.kind != KIND for host in self.hosts.values())
+        wanted: list[Filter] = [RunsIt(request.specs, real=real)]
+        wanted += [Affinity(rule) for rule in rules_of(request) if rule.kind == "host_label" and not rule.soft]
         return all(condition.check(candidate(host)) for condition in wanted)
 
     def cover_hosts(self) -> None:

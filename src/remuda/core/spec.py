@@ -32,10 +32,15 @@ class LogConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class HealthCheck(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """How to ask a container whether it serves. Times in milliseconds; an empty ``request_line`` means a TCP probe."""
+    """How to ask a container whether it serves. Times in milliseconds; an empty ``request_line`` means a TCP probe.
 
-    port: int
+    ``protocol`` ``https`` puts the request into TLS. ``command`` is run in the container instead of asking a port.
+    """
+
+    port: int = 0
     request_line: str = ""
+    protocol: str = ""
+    command: list[str] = []
     interval: int = 2000
     response_timeout: int = 2000
     healthy_threshold: int = 2
@@ -44,6 +49,27 @@ class HealthCheck(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     reinitializing_timeout: int | None = 60000
     strategy: str = "recreate"
     recreate_on_quorum_strategy_config: dict[str, int] | None = None
+
+
+class SecretReference(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """A secret that a container finds as the file ``/run/secrets/NAME``. ``secret_id`` is the public id; ``mode`` is octal."""
+
+    secret_id: str = ""
+    name: str = ""
+    uid: str = "0"
+    gid: str = "0"
+    mode: str = "0444"
+
+
+CHECK_LIMITS: tuple[tuple[str, int, int | None], ...] = (
+    ("port", 1, 65535), ("interval", 1, 3_600_000), ("response_timeout", 1, 600_000), ("healthy_threshold", 1, 1000),
+    ("unhealthy_threshold", 1, 1000), ("initializing_timeout", 0, None), ("reinitializing_timeout", 0, None),
+)  # fmt: skip
+"""Field, least and greatest value."""
+CHECK_WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("protocol", ("", "tcp", "http", "https")),
+    ("strategy", ("recreate", "none", "recreateOnQuorum")),
+)
 
 
 class LaunchConfig(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -82,6 +108,8 @@ class LaunchConfig(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     dns: list[str] = []
     dns_search: list[str] = []
     extra_hosts: list[str] = []
+    instance_links: dict[str, str] = {}
+    """Of a container without a service: alias -> name of another container."""
     security_opt: list[str] = []
     cpu_shares: int | None = None
     cpu_set: str = ""
@@ -96,7 +124,7 @@ class LaunchConfig(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     oom_score_adj: int | None = None
     pids_limit: int | None = None
     shm_size: int | None = None
-    network_mode: str = "bridge"
+    network_mode: str = "managed"
     network_launch_config: str = ""
     pid_mode: str = ""
     ipc_mode: str = ""
@@ -109,7 +137,16 @@ class LaunchConfig(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     sysctls: dict[str, str] = {}
     stop_signal: str = ""
     stop_timeout: int | None = None
+    drain_timeout_ms: int | None = None
+    """Milliseconds that a load balancer's target is given for its open connections before it is stopped."""
+    health_cmd: list[str] | None = None
+    """The engine's own health check, in Docker's form (``CMD ...``, ``CMD-SHELL text``, ``NONE``); times in seconds."""
+    health_interval: int | None = None
+    health_timeout: int | None = None
+    health_retries: int | None = None
+    health_start_period: int | None = None
     run_init: bool = False
+    secrets: list[SecretReference] = []
     requested_host_id: str | None = None
     requested_ip_address: str | None = None
     start_on_create: bool = True

@@ -10,17 +10,23 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from remuda.core import restarts, stackupgrades, upgrades
 from remuda.core.model import (
     ACTIVE,
     INACTIVE,
     REMOVED,
     RUNNING,
     STOPPED,
+    ExternalEvent,
     Host,
     Instance,
+    PullTask,
     Record,
     Service,
+    Stack,
+    Volume,
 )
+from remuda.core.pulls import over, summary
 from remuda.core.units import ended_well
 
 R = TypeVar("R", bound=Record)
@@ -54,8 +60,16 @@ def derive(record: Record) -> View:
         return _service(record)
     if isinstance(record, Host):
         return _host(record)
+    if isinstance(record, PullTask):
+        return View(ACTIVE if over(record.hosts) else "activating", *summary(record.hosts))
+    if isinstance(record, Volume):
+        return _volume(record)
     if record.desired == REMOVED:
         return View("removing", "yes", "Being removed")
+    if isinstance(record, Stack) and (state := stackupgrades.state(record))[0]:
+        return View(state[0], "yes" if state[1] else "no", "Its services are on the way" if state[1] else "")
+    if isinstance(record, ExternalEvent):
+        return View("created")
     return View(INACTIVE if record.desired == INACTIVE else ACTIVE)
 
 
@@ -83,7 +97,7 @@ def _to_run(instance: Instance) -> View:
         case "running":
             if pending and instance.external_id:
                 return View("restarting", "yes", instance.message or "Being restarted")
-            return View(RUNNING)
+            return View(RUNNING, "no", instance.message)
         case "exited":
             if ended_well(instance) and not pending:
                 return View(STOPPED)
@@ -93,9 +107,14 @@ def _to_run(instance: Instance) -> View:
         case "error":
             return View("error", "error", instance.message or "The host could not make this container")
         case "pulling":
-            return View("creating", "yes", instance.message or "Pulling the image")
+            return View(_making(instance), "yes", instance.message or "Pulling the image")
         case _:
-            return View("creating", "yes", instance.message or "Sent to its host")
+            return View(_making(instance), "yes", instance.message or "Sent to its host")
+
+
+def _making(instance: Instance) -> str:
+    """What ran before and is made once more is being started, as clients see it: nothing is created twice."""
+    return "creating" if instance.started is None else "starting"
 
 
 def _exit_sentence(instance: Instance) -> str:
@@ -111,12 +130,18 @@ def _service(service: Service) -> View:
         return View(INACTIVE)
     if service.blocked:
         return View(_busy(service), "error", service.because)
+    stage = upgrades.stage(service)
     if service.data.get("settled") is True:
-        return View(ACTIVE)
+        return View({upgrades.UPGRADING: "upgraded", upgrades.CANCELED: upgrades.CANCELED}.get(stage, ACTIVE))
     return View(_busy(service), "yes", service.because or "Working toward its scale")
 
 
 def _busy(service: Service) -> str:
+    stage = upgrades.stage(service)
+    if stage:
+        return "canceling-upgrade" if stage == upgrades.CANCELED else stage
+    if restarts.wish(service) is not None:
+        return "restarting"
     return "updating-active" if service.data.get("was_active") else "activating"
 
 
@@ -132,3 +157,17 @@ def _host(host: Host) -> View:
     if host.docker == "down":
         return View("error", "error", host.docker_message or "The agent is there, but Docker does not answer")
     return View(ACTIVE)
+
+
+def _volume(volume: Volume) -> View:
+    if volume.desired == REMOVED:
+        if volume.message:
+            return View("removing", "error", volume.message)
+        return View("removing", "yes", "Being removed from its host")
+    if volume.seen == "present":
+        return View(ACTIVE if volume.users else "detached", "no", volume.message)
+    if volume.users or (volume.requested_host_id is not None and volume.assign_seq):
+        if volume.seen == "error":
+            return View("activating", "error", volume.message or "The host could not make this volume")
+        return View("activating", "yes", volume.message or "Being made on its host")
+    return View(INACTIVE)

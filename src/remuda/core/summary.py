@@ -23,13 +23,13 @@ class Summary(NamedTuple):
 
 
 def summarise(
-    service: Service, *, wanted: int, running: int, stopping: int, ran_once: bool, going: int,
-    refusals: Sequence[str], waits: Sequence[str], waiting_for: Sequence[str],
+    service: Service, *, wanted: int, running: int, well: int, ill: int, stopping: int, ran_once: bool, going: int,
+    refusals: Sequence[str], waits: Sequence[str], remarks: Sequence[str], waiting_for: Sequence[str],
 ) -> Summary:  # fmt: skip
     """The figures and the sentence for a service whose plan was just made.
 
-    ``running``: units that run as ordered; ``stopping``: units of which something still runs; ``going``: containers on
-    their way out.
+    ``running``: units that run as ordered; ``well`` and ``ill``: those of them that are healthy and unhealthy; ``stopping``:
+    units of which something still runs; ``going``: containers on their way out. ``remarks`` hold up nothing.
     """
     if service.desired == REMOVED:
         text = f"{going} {_containers(going)} being removed" if going else "Its containers are gone"
@@ -43,20 +43,24 @@ def summarise(
         return Summary(running, "initializing", f"Waits until {names} runs (depends_on)", False, False, was_active)
     settled = running >= wanted and not going and not refusals and not waits
     was_active = was_active or settled
-    health = _health(wanted, running, ran_once, was_active)
+    health = _health(wanted, running, well, ill, ran_once, was_active)
     if refusals:
         return Summary(running, health, " ".join(refusals[:2]), True, False, was_active)
-    return Summary(running, health, _sentence(wanted, running, going, waits, ran_once), False, settled, was_active)
+    return Summary(
+        running, health, _sentence(wanted, running, going, [*waits, *remarks], ran_once), False, settled, was_active
+    )
 
 
-def _health(wanted: int, running: int, ran_once: bool, was_active: bool) -> str:
+def _health(wanted: int, running: int, well: int, ill: int, ran_once: bool, was_active: bool) -> str:
     if ran_once:
         return "started-once"
-    if running >= wanted:
+    if well >= wanted:
         return "healthy"
-    if not was_active:
+    if ill and not well:
+        return "unhealthy"
+    if not was_active or (running >= wanted and not ill):
         return "initializing"
-    return "degraded" if running else "unhealthy"
+    return "degraded" if well else "unhealthy"
 
 
 def _sentence(wanted: int, running: int, going: int, waits: Sequence[str], ran_once: bool) -> str:

@@ -13,12 +13,17 @@ from dataclasses import dataclass
 import msgspec
 
 from remuda.core import labels
-from remuda.core.model import REMOVED, RUNNING, Instance, Service
+from remuda.core.balancing import launch as balancer
+from remuda.core.health import WELL
+from remuda.core.model import REMOVED, RUNNING, Instance, Service, VolumeTemplate
 from remuda.core.placement.values import Request
 from remuda.core.spec import PRIMARY, LaunchConfig
+from remuda.core.volumes import owner_of, resolved
 
 _SPACE = uuid.UUID("6f0d3a0e-4b1c-5d7e-9a57-7265006d7564")
 HOSTNAME_LIMIT = 64
+BODILESS = frozenset({"dnsService", "externalService"})
+"""Kinds of services that are only names: they have no containers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,11 @@ class Unit:
     def revision(self) -> int:
         """The oldest revision among its containers."""
         return min((i.revision for i in self.live), default=0)
+
+    @property
+    def wholesome(self) -> bool:
+        """Is every container of it well, as far as it is checked?"""
+        return all(i.health_state in WELL for i in self.live)
 
     def started(self) -> bool:
         """Does every container run (or has run, where once is enough) as it was last ordered?"""
@@ -87,9 +97,14 @@ def group(instances: Iterable[Instance]) -> list[Unit]:
 
 def launch_configs(service: Service) -> dict[str, LaunchConfig]:
     """A service's launch configurations by name, each after those that it needs (its network, its volumes)."""
-    if service.launch_config is None or service.launch_config.image in {"", "none", "rancher/none"}:
+    if service.kind in BODILESS or service.launch_config is None:
         return {}
-    given = {PRIMARY: service.launch_config, **{c.name: c for c in service.secondary_launch_configs}}
+    if service.launch_config.image in {"", "none", "rancher/none"}:
+        return {}
+    primary = service.launch_config
+    if service.kind == balancer.KIND:
+        primary = balancer.launch(primary, str(service.data.get("image") or balancer.IMAGE))
+    given = {PRIMARY: primary, **{c.name: c for c in service.secondary_launch_configs}}
     ordered: dict[str, LaunchConfig] = {}
 
     def visit(name: str, path: tuple[str, ...]) -> None:
@@ -125,6 +140,7 @@ class Maker:
     service: Service
     stack: str
     project: str
+    templates: Sequence[VolumeTemplate] = ()
 
     def unit_id(self, create_index: int) -> str:
         """The identity of the unit with this running number."""
@@ -145,6 +161,7 @@ class Maker:
         service = self.service
         name = self.name(launch_name, ordinal)
         injected = self._labels(launch_name, unit, requested_host)
+        config = resolved(config, self.templates, owner_of(service.name, launch_name, ordinal))
         config = msgspec.structs.replace(config, labels=merge_labels(config.labels, injected))
         if config.labels.get(labels.HOSTNAME_OVERRIDE, "").strip().lower() == "container_name":
             config = msgspec.structs.replace(config, hostname=hostname(name, config.domain_name))
@@ -214,7 +231,7 @@ def hostname(name: str, domain: str) -> str:
 def host_number(public_id: str | None) -> int | None:
     """The number in a host's public id (``1h5``); None when there is none."""
     digits = (public_id or "").rpartition("h")[2]
-    return int(digits) if digits.isdigit() else None
+    return int(digits) if digits.isdecimal() else None
 
 
 def free_ordinal(used: Iterable[int]) -> int:

@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from remuda.core.model import Port
+from remuda.core.network.scene import Gone, Scene
+from remuda.core.pulls import Pull
 from remuda.core.spec import LaunchConfig
 
 PROTOCOL = 1
@@ -42,6 +44,14 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     docker_message: str = ""
     docker_version: str = ""
     kernel: str = ""
+    network: str = ""
+    network_message: str = ""
+    """How the managed network is here: ``up``, ``limited`` or ``error``, and why."""
+    network_keys: list[int] = []
+    network_use: int = 0
+    """Generations of the keys that its tunnels accept, and the one that all of them use."""
+    link_mtu: int = 0
+    """MTU of the interface that has ``agent_ip``."""
 
 
 class Hello(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hello"):
@@ -53,6 +63,8 @@ class Hello(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hello")
     machine: str = ""
     boot: str = ""
     applied_seq: int = 0
+    scene_through: int = 0
+    """The change number of the scene that the agent still has; 0 = none. The server sends what came after, or all."""
     facts: HostFacts = msgspec.field(default_factory=HostFacts)
 
 
@@ -78,6 +90,18 @@ class ContainerReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     system: bool = False
 
 
+class VolumeReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A named volume of this host. ``uuid`` and ``applied_seq`` answer an order; ``seen``: present, absent or error."""
+
+    name: str
+    uuid: str = ""
+    driver: str = "local"
+    mountpoint: str = ""
+    seen: str = "present"
+    message: str = ""
+    applied_seq: int = 0
+
+
 class Observed(Message, frozen=True, kw_only=True, omit_defaults=True, tag="observed"):
     """Containers as they are now. ``complete`` = these are all that exist: what is missing is absent.
 
@@ -89,6 +113,36 @@ class Observed(Message, frozen=True, kw_only=True, omit_defaults=True, tag="obse
     containers: list[ContainerReport] = []
     complete: bool = False
     applied_seq: int = 0
+    volumes: list[VolumeReport] | None = None
+    """All named volumes as they are now; None = nothing is said of them."""
+
+
+class HealthResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What this host's probe of a container came to. ``start`` is the container's ``started`` that was probed."""
+
+    uuid: str
+    start: int = 0
+    passing: bool = False
+    message: str = ""
+    latency: int = 0
+
+
+class Health(Message, frozen=True, kw_only=True, omit_defaults=True, tag="health"):
+    """Probe results that changed. ``complete`` = all that this host observes. Repeated after each Hello; not confirmed."""
+
+    results: list[HealthResult] = []
+    complete: bool = False
+
+
+class SceneWanted(Message, frozen=True, kw_only=True, omit_defaults=True, tag="wanted"):
+    """The agent's scene is not what the server says it should be: send all of it."""
+
+
+class Pulled(Message, frozen=True, kw_only=True, omit_defaults=True, tag="pulled"):
+    """How far the agent is with a Pull; ``pull.state`` says whether it is over."""
+
+    task: str
+    pull: Pull = msgspec.field(default_factory=Pull)
 
 
 class Facts(Message, frozen=True, kw_only=True, omit_defaults=True, tag="facts"):
@@ -123,6 +177,23 @@ class Refused(Message, frozen=True, kw_only=True, omit_defaults=True, tag="refus
     final: bool = False
 
 
+class VolumeWish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A volume that a container needs: made before it, unless it is there. Options are never logged."""
+
+    name: str
+    driver: str = "local"
+    options: dict[str, str] = {}
+
+
+class VolumeOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Make a volume (``desired`` active) or remove it. Carried out once per ``seq``; what comes later is another order."""
+
+    seq: int
+    uuid: str
+    desired: str
+    wish: VolumeWish
+
+
 class Assignment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one container is to be: ``desired`` running, stopped or removed. A newer ``seq`` for the same ``uuid`` replaces."""
 
@@ -137,6 +208,16 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base64 for Docker's ``X-Registry-Auth``; never written to disk or logs by the agent."""
     native: bool = False
     external_id: str = ""
+    managed_ip: str = ""
+    """Its address on the managed network; empty in other modes."""
+    mac: str = ""
+    balancer: bool = False
+    """It is the haproxy of a load balancer service: its configuration is made on its host."""
+    certificates: dict[str, str] = {}
+    """For a load balancer: file name -> PEM of key, certificate and chain. Kept by the agent under 0600 only."""
+    secrets: dict[str, str] = {}
+    """File name below ``/run/secrets`` -> value in base64; never written to disk or logs by the agent."""
+    volumes: list[VolumeWish] = []
 
 
 class Assign(Message, frozen=True, kw_only=True, omit_defaults=True, tag="assign"):
@@ -148,6 +229,34 @@ class Assign(Message, frozen=True, kw_only=True, omit_defaults=True, tag="assign
     items: list[Assignment] = []
     complete: bool = False
     through: int = 0
+    volumes: list[VolumeOrder] = []
+
+
+class SceneUpdate(Message, frozen=True, kw_only=True, omit_defaults=True, tag="scene"):
+    """The environment as hosts must know it: entries that changed since what the agent has, or (``complete``) all."""
+
+    scene: Scene
+    gone: Gone = msgspec.field(default_factory=Gone)
+    complete: bool = False
+    digest: str = ""
+    """:class:`remuda.core.network.digest.Digest` of the scene with this update in it."""
+
+
+class NetworkKeys(Message, frozen=True, kw_only=True, omit_defaults=True, tag="keys"):
+    """The environment's IPsec keys: all that are accepted, by generation, and the one to use. Never logged."""
+
+    keys: dict[int, str] = {}
+    use: int = 0
+
+
+class PullOrder(Message, frozen=True, kw_only=True, omit_defaults=True, tag="pull"):
+    """Have this image; ``cached`` = only if you have one of this name already. Repeated ones join what is under way."""
+
+    task: str
+    image: str
+    cached: bool = False
+    registry_auth: str = ""
+    """As in :class:`Assignment`."""
 
 
 class Noted(Message, frozen=True, kw_only=True, omit_defaults=True, tag="noted"):
@@ -167,7 +276,9 @@ class Ping(Message, frozen=True, kw_only=True, omit_defaults=True, tag="ping"):
 
 class StreamOpen(Message, frozen=True, kw_only=True, omit_defaults=True, tag="open"):
     """Server asks for a stream. ``kind``: ``logs`` {container, follow, lines, timestamps, since}; ``exec`` {container,
-    command, tty, stdin}; ``stats`` {containers: {dockerId: publicId}} or {} for the host. ``container`` is Docker's id."""
+    command, tty, stdin}; ``stats`` {containers: {dockerId: publicId}} or {} for the host; ``console`` {container}: its own
+    terminal; ``port`` {container, port, tls}: a connection to it; ``docker`` {}: one to the engine. ``container`` is Docker's
+    id. What an agent does not know it ends with a sentence."""
 
     stream: int
     kind: str
@@ -197,8 +308,21 @@ class StreamEnd(Message, frozen=True, kw_only=True, omit_defaults=True, tag="end
     exit_code: int | None = None
 
 
-FromAgent = Hello | Observed | Facts | Pong | StreamData | StreamCredit | StreamEnd
-FromServer = Welcome | Refused | Assign | Noted | Ping | StreamOpen | StreamData | StreamCredit | StreamEnd
+FromAgent = Hello | Observed | Health | SceneWanted | Pulled | Facts | Pong | StreamData | StreamCredit | StreamEnd
+FromServer = (
+    Welcome
+    | Refused
+    | Assign
+    | SceneUpdate
+    | NetworkKeys
+    | PullOrder
+    | Noted
+    | Ping
+    | StreamOpen
+    | StreamData
+    | StreamCredit
+    | StreamEnd
+)
 
 encode = msgspec.json.Encoder().encode
 decode_from_agent = msgspec.json.Decoder(FromAgent).decode

@@ -27,7 +27,7 @@ class EngineDown(EngineError):  # noqa: N818 - a state
 
 
 class ExecStream(Protocol):
-    """A command that runs in a container."""
+    """Bytes both ways: a command that runs in a container, a container's own terminal, or a bare connection."""
 
     async def read(self) -> tuple[str, bytes]:
         """The next piece: (``out`` | ``err``, bytes); ``("", b"")`` at the end."""
@@ -82,10 +82,39 @@ class Engine(Protocol):
 
     async def exec(self, container: str, command: list[str], *, tty: bool, stdin: bool) -> ExecStream: ...
 
+    async def attach(self, container: str) -> ExecStream:
+        """The container's own terminal: what it says from now on, and its standard input if it keeps one open. Hanging up
+        leaves it running."""
+
+    async def dial(self) -> ExecStream:
+        """A bare connection to the engine's API: whoever has it may do anything on the host."""
+
     def stats(self, container: str) -> AsyncIterator[Document]:
         """One document a second."""
 
     def events(self) -> AsyncIterator[Document]:
         """An empty document once Docker listens to us, then container events."""
+
+    async def network(self, name: str) -> Document | None:
+        """``GET /networks/NAME``; None when there is none."""
+
+    async def create_network(self, document: Document) -> None: ...
+
+    async def remove_network(self, name: str) -> None: ...
+
+    async def connect_network(self, name: str, container: str, address: str) -> None:
+        """Attach a container to a network under this address."""
+
+    async def disconnect_network(self, name: str, container: str) -> None:
+        """Take a container off a network."""
+
+    async def volumes(self) -> list[Document]:
+        """``GET /volumes``: all of them."""
+
+    async def create_volume(self, name: str, driver: str, options: dict[str, str]) -> None:
+        """Make a volume; one of this name and driver that is there is fine, and keeps its options."""
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume with its data; Docker refuses while a container has it. One that is gone is fine."""
 
     async def close(self) -> None: ...

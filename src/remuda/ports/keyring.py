@@ -9,6 +9,20 @@ class Busy(Exception):  # noqa: N818 - it is a state of the world
     """Too many passwords wait to be hashed, which is slow on purpose. Try again in a second."""
 
 
+class Signer(Protocol):
+    """A key pair for tokens that others check too, without being able to make them."""
+
+    @property
+    def certificate(self) -> str:
+        """The public half, as a certificate (PEM)."""
+
+    def sign(self, claims: dict[str, Any], seconds: int) -> str:
+        """A token that carries ``claims`` and ends after ``seconds``."""
+
+    def verify(self, token: str) -> dict[str, Any] | None:
+        """The claims of a token of this key that has not ended, else None."""
+
+
 class Keyring(Protocol):
     """One installation's keys, the same on all its servers, kept outside the database."""
 
@@ -23,6 +37,12 @@ class Keyring(Protocol):
 
     def verify(self, token: str) -> dict[str, Any] | None:
         """The claims of a token of ours that has not ended, else None."""
+
+    def new_signer(self) -> str:
+        """A new key pair with its certificate (PEM), to be sealed at once. Takes a moment."""
+
+    def signer(self, pem: str) -> Signer:
+        """The signer of such a key pair."""
 
     def digest(self, secret: str) -> str:
         """Keyed digest of a machine-made secret (200 bits or more), for comparison only."""

@@ -101,6 +101,9 @@ class Tx(Protocol):
     def trim_changes(self, before: int) -> int:
         """Forget changes below ``before``; returns how many went."""
 
+    def asked(self) -> frozenset[str]:
+        """The tables that were read so far: a change of any other could not have led to another result."""
+
     def now(self) -> int:
         """Milliseconds since 1970 as this process sees it, constant within the unit. For display and retention only."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from remuda.core.placement.filters import Affinity, Filter, filters_for
+from remuda.core.placement.filters import Affinity, DataNear, Filter, filters_for
 from remuda.core.placement.scoring import rank
 from remuda.core.placement.values import Candidate, Request
 
@@ -31,20 +31,21 @@ def place(request: Request, hosts: Sequence[Candidate]) -> Placed | Refused:
     """The best host for a deployment unit, or the reason that there is none."""
     if not hosts:
         return Refused("There is no host in this environment. Add one with Hosts -> Add host.")
+    real = any(not host.simulated for host in hosts)
     if request.requested_host is not None:
         hosts = [host for host in hosts if host.id == request.requested_host]
         if not hosts:
             return Refused(
                 f"The requested host 1h{request.requested_host} is not in this environment. Ask for another host."
             )
-    active = filters_for(request)
+    active = filters_for(request, real=real)
     dropped: list[Filter] = []
     while True:
         failures = {host.id: [f for f in active if not f.check(host)] for host in hosts}
         fitting = [host for host in hosts if not failures[host.id]]
         if fitting:
             best = min(fitting, key=lambda host: rank(request, host))
-            return Placed(best.id, _praise(best, request, fitting, dropped))
+            return Placed(best.id, _praise(best, request, hosts, fitting, dropped))
         nearly = [host for host in hosts if all(f.soft for f in failures[host.id])]
         if not nearly:
             return Refused(_refusal(request, hosts, failures))
@@ -54,14 +55,22 @@ def place(request: Request, hosts: Sequence[Candidate]) -> Placed | Refused:
         active = [f for f in active if f is not victim]
 
 
-def _praise(best: Candidate, request: Request, fitting: Sequence[Candidate], dropped: Sequence[Filter]) -> str:
+def _praise(
+    best: Candidate,
+    request: Request,
+    hosts: Sequence[Candidate],
+    fitting: Sequence[Candidate],
+    dropped: Sequence[Filter],
+) -> str:
     if request.requested_host is not None:
         text = f"Placed on {best.name}, as asked"
     elif len(fitting) == 1:
         text = f"Placed on {best.name}, the only host that fits"
     else:
         text = f"Placed on {best.name}, the least used of {len(fitting)} hosts that fit"
-    ignored = "; ".join(str(f.rule) for f in dropped if isinstance(f, Affinity))
+    rules = [str(f.rule) for f in dropped if isinstance(f, Affinity)]
+    data = [f.given_up(hosts) for f in dropped if isinstance(f, DataNear)]
+    ignored = "; ".join(filter(None, [*rules, *data]))
     return f"{text} (given up: {ignored})" if ignored else text
 
 

@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
+from remuda.core import labels as names
 from remuda.core.model import ACTIVE, REMOVED, Host, Instance, Port
+from remuda.core.simulated import KIND
 from remuda.core.spec import LaunchConfig
+from remuda.core.volumes import NOTHING, Holdings
 
 ANY_ADDRESS = frozenset({"", "0.0.0.0", "::", "*"})  # noqa: S104 - compared with, never bound
 DYNAMIC = "running"
@@ -35,6 +40,10 @@ class Candidate:
     labels: Mapping[str, str] = field(default_factory=dict)
     tenants: Sequence[Tenant] = ()
     unfit: str = ""
+    no_network: str = ""
+    """Why a container of the managed network cannot go there; empty when it can."""
+    simulated: bool = False
+    """It runs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,8 @@ class Request:
     project: str = ""
     uuids: frozenset[str] = frozenset()
     avoid: frozenset[int] = frozenset()
+    data: Holdings = NOTHING
+    """Where the volumes lie that it names."""
 
 
 def parse_port(text: str) -> Port | None:
@@ -64,7 +75,7 @@ def parse_port(text: str) -> Port | None:
     parts = rest.split(":")
     if not bind and len(parts) == 3:
         bind, parts = parts[0], parts[1:]
-    if len(parts) > 2 or not parts[-1].isdigit() or any(part and not part.isdigit() for part in parts):
+    if len(parts) > 2 or not parts[-1].isdecimal() or any(part and not part.isdecimal() for part in parts):
         return None
     public = int(parts[0]) if len(parts) == 2 and parts[0] else 0
     return Port(private=int(parts[-1]), public=public, protocol=(protocol or "tcp").lower(), bind=bind)
@@ -74,6 +85,26 @@ def public_ports(specs: Iterable[LaunchConfig]) -> tuple[Port, ...]:
     """The ports that these containers take on their host."""
     parsed = (parse_port(text) for spec in specs for text in spec.ports)
     return tuple(port for port in parsed if port is not None and port.public)
+
+
+def clash(one: Port, other: Port) -> bool:
+    """Would both want the same socket?"""
+    if one.public != other.public or one.protocol != other.protocol:
+        return False
+    return one.bind == other.bind or one.bind in ANY_ADDRESS or other.bind in ANY_ADDRESS
+
+
+def port_addresses(labels: Mapping[str, str]) -> list[str]:
+    """The addresses of a host that managed containers' ports may be published on; empty = all that it has."""
+    text = labels.get(names.SCHEDULER_IPS, "")
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def free_at(port: Port, used: Iterable[Port], places: Sequence[str]) -> bool:
+    """Is a port free on a host? One without an address needs only one of ``places`` (empty: all addresses of the host)."""
+    taken = list(used)
+    choices = [port.bind] if port.bind or not places else places
+    return any(not any(clash(msgspec.structs.replace(port, bind=bind), other) for other in taken) for bind in choices)
 
 
 def lowered(labels: Mapping[str, str]) -> dict[str, str]:
@@ -86,13 +117,14 @@ def tenant(instance: Instance) -> Tenant:
     if instance.native:
         ports = tuple(port for port in instance.bound if port.public) if instance.observed == DYNAMIC else ()
     else:
-        ports = public_ports((instance.spec,))
+        ports = tuple(port for port in instance.published if port.public) or public_ports((instance.spec,))
     return Tenant(instance.uuid, instance.name, lowered(instance.spec.labels), ports, instance.service_id)
 
 
 def candidate(host: Host, tenants: Sequence[Tenant] = ()) -> Candidate:
     """A host record as placement sees it."""
-    return Candidate(host.id, name_of(host), host.all_labels, tenants, unfit(host))
+    no_network = host.network_message or "the network does not work there" if host.network == "error" else ""
+    return Candidate(host.id, name_of(host), host.all_labels, tenants, unfit(host), no_network, host.kind == KIND)
 
 
 def name_of(host: Host) -> str:

@@ -14,18 +14,54 @@ from remuda.core.model import Record
 STRING, INT, BOOL, DATE, JSON, ENUM, PASSWORD = "string", "int", "boolean", "date", "json", "enum", "password"
 MAP, LIST = "map[string]", "array[string]"
 
-ADMIN, OWNER, MEMBER, RESTRICTED, READONLY, USER = "admin", "owner", "member", "restricted", "readonly", "user"
-"""Roles of people and their keys. ``user`` is somebody outside any environment: only their own account."""
-AGENT, REGISTER, ANONYMOUS = "agent", "register", "anonymous"
+OWNER, MEMBER, RESTRICTED, READONLY = "owner", "member", "restricted", "readonly"
+"""Roles in an environment."""
+PROJECTADMIN = "projectadmin"
+"""An administrator of the installation within an environment."""
+ADMIN, READADMIN, SERVICE, SUPERADMIN = "admin", "readAdmin", "service", "superadmin"
+"""Roles in the installation: administrators, those who look only, and two for programs that belong to it."""
+USER = "user"
+"""Somebody outside any environment: only their own account."""
+AGENT, AGENT_REGISTER, REGISTER, ANONYMOUS = "agent", "agentRegister", "register", "anonymous"
 
 Rights = dict[str, str]
-"""Role -> letters out of ``c``reate ``r``ead ``u``pdate ``d``elete ``a``ct."""
+"""Role -> letters out of ``r``ead one, ``l``ist, ``c``reate, ``u``pdate, ``d``elete, ``a``ct."""
 
-WORK: Rights = {ADMIN: "cruda", OWNER: "cruda", MEMBER: "cruda", RESTRICTED: "cruda", READONLY: "r"}
-"""Stacks, services, containers."""
-GROUND: Rights = {ADMIN: "cruda", OWNER: "cruda", MEMBER: "cruda", RESTRICTED: "r", READONLY: "r"}
-"""Hosts and what lets them in."""
-LOOK: Rights = dict.fromkeys((ADMIN, OWNER, MEMBER, RESTRICTED, READONLY, USER), "r")
+WITHIN = (PROJECTADMIN, OWNER, MEMBER, RESTRICTED, READONLY)
+INSTALLATION = (ADMIN, READADMIN, SERVICE, SUPERADMIN)
+EVERYONE = (*WITHIN, *INSTALLATION, USER)
+
+LOOK: Rights = dict.fromkeys(EVERYONE, "rl")
+
+
+def access(told: str) -> Rights:
+    """The rights of all roles from what is said of some: ``"rlcud admin=rl"``.
+
+    The first word is what members of an environment may. Without further words those who are restricted may the same; readers,
+    people outside of an environment and administrators (who have no environment either) look only; the programs of the
+    installation may what members or administrators may. All may ask for actions, but those who may less than members would.
+    """
+    first, *rest = told.split()
+    said = {"anonymous" if role == "token" else role: letters for role, _, letters in (w.partition("=") for w in rest)}
+    members = "" if first == "-" else first
+    looks = "".join(letter for letter in members if letter in "rl")
+    found = {
+        **dict.fromkeys((PROJECTADMIN, OWNER, MEMBER, RESTRICTED), members),
+        **dict.fromkeys((READONLY, USER, ADMIN), looks),
+        **said,
+    }
+    found[SERVICE] = said.get(SERVICE, members or found[ADMIN])
+    found[READADMIN] = "".join(letter for letter in found[ADMIN] if letter in "rl")
+    everything = {*found[ADMIN], *members, *found[SERVICE]} - {"-"}
+    found[SUPERADMIN] = said.get(SUPERADMIN) or "".join(letter for letter in "rlcud" if letter in everything)
+    idle = {READONLY, READADMIN, *((RESTRICTED,) if found[RESTRICTED] != members else ())}
+    return {
+        role: letters + ("" if role in idle else "a") for role, letters in found.items() if letters not in ("", "-")
+    }
+
+
+WORK: Rights = access("rlcud")
+"""What is asked by those who deploy."""
 
 
 def reference(type_id: str) -> str:
@@ -56,7 +92,23 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     read_on_create_only: bool = False
     computed: bool = False
     source: str = ""
+    grants: Rights = {}
+    """Role -> ``c`` and ``u``: may set it though others may not."""
+    only: tuple[str, ...] = ()
+    """The roles that see it; empty: all."""
+    kept: bool = False
+    """It has no meaning here: what a client says is kept with the row and told again."""
     description: str = ""
+
+    def settable(self, letter: str, role: str) -> bool:
+        """May ``role`` set it when a row is made (``c``) or changed (``u``)?"""
+        if role in (READONLY, READADMIN):
+            return False
+        return (self.create if letter == "c" else self.update) or letter in self.grants.get(_as(role), "")
+
+    def seen(self, role: str) -> bool:
+        """Does ``role`` see it?"""
+        return not self.only or _as(role) in self.only
 
     @property
     def attribute(self) -> str:
@@ -73,15 +125,22 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     states: tuple[str, ...] = ()
     reads: bool = False
     """True when it changes nothing, so that readers may call it too."""
+    described_only: bool = False
+    """True for what 1.x offered and Remuda does not: schemas name it, no row offers it."""
+    why_not: str = ""
+    """Why it is never offered, in a sentence: clients of 1.x find it in the schema, and are told."""
+    not_for: tuple[str, ...] = ()
+    """Roles that may ask for the type's other actions, but not for this one."""
     description: str = ""
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """A way from a resource to others: the rows of ``type`` whose ``field`` is this one's id."""
+    """A way from a resource to others: the rows of ``type`` whose ``field`` is this one's ``own`` (a record attribute)."""
 
     name: str
     type: str
     field: str
+    own: str = "id"
 
 
 class ResourceType(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +157,10 @@ class ResourceType(msgspec.Struct, frozen=True, kw_only=True):
     kinds: tuple[str, ...] = ()
     base: str = ""
     scope: str = "project"
+    view: str = ""
+    """Letters of its ids. Such a type shows rows of another one once more, as 1.x had them in a table of their own."""
+    joins: str = ""
+    """The record attribute that a row must have to be part of the view."""
     fields: tuple[Field, ...] = ()
     actions: tuple[Action, ...] = ()
     links: tuple[Link, ...] = ()
@@ -115,6 +178,11 @@ class ResourceType(msgspec.Struct, frozen=True, kw_only=True):
         return next((f for f in self.fields if f.name == name), None)
 
 
+def _as(role: str) -> str:
+    """The role by whose flags fields are judged: all of the installation are administrators there."""
+    return ADMIN if role in INSTALLATION else role
+
+
 COMMON: tuple[Field, ...] = (
     Field(name="id", type=STRING, nullable=False, computed=True),
     Field(name="uuid", max_length=128),
@@ -125,6 +193,8 @@ COMMON: tuple[Field, ...] = (
     Field(name="accountId", type=reference("account")),
     Field(name="created", type=DATE),
     Field(name="removed", type=DATE),
+    Field(name="removeTime", type=DATE, source="removed", only=(ADMIN,)),
+    Field(name="data", type="map[json]", only=(ADMIN,), description="What Remuda notes about it"),
     Field(name="transitioning", type=ENUM, options=("yes", "no", "error")),
     Field(name="transitioningMessage"),
     Field(name="transitioningProgress", type=INT, computed=True),
@@ -140,9 +210,3 @@ def common(**replaced: Field) -> tuple[Field, ...]:
 def snake(name: str) -> str:
     """``dataVolumesFrom`` -> ``data_volumes_from``."""
     return "".join("_" + c.lower() if c.isupper() else c for c in name)
-
-
-def camel(name: str) -> str:
-    """``data_volumes_from`` -> ``dataVolumesFrom``."""
-    head, *rest = name.split("_")
-    return head + "".join(part.title() for part in rest)

@@ -25,6 +25,13 @@ SETTINGS: dict[str, SettingType] = {
             public=True,
             description="Access control. 'false' makes everybody who can reach the server an administrator.",
         ),
+        SettingType(
+            name="api.auth.provider.configured",
+            default="localauthconfig",
+            public=True,
+            fixed=True,
+            description="How people log in; changed by enabling a provider's configuration",
+        ),
         SettingType(name="rancher.server.version", fixed=True, public=True, description="Version that 1.x clients see"),
         SettingType(name="remuda.version", fixed=True, public=True, description="Version of this server"),
         SettingType(
@@ -43,6 +50,30 @@ SETTINGS: dict[str, SettingType] = {
         SettingType(name="ha.cluster.size", default="0", public=True, description="Management nodes of the cluster"),
         SettingType(
             name="project.create.default", default="true", description="A new person gets an environment of their own"
+        ),
+        SettingType(
+            name="network.subnet",
+            default="10.42.0.0/16",
+            public=True,
+            description="Addresses of containers in environments made from now on; each environment can have its own",
+        ),
+        SettingType(
+            name="lb.image",
+            default="remuda/balancer",
+            public=True,
+            description="Image of load balancers that are made or changed from now on",
+        ),
+        SettingType(
+            name="host.dockersocket.enabled",
+            default="true",
+            public=True,
+            description="'false': nobody is given a host's Docker socket, which owners may ask for otherwise",
+        ),
+        SettingType(
+            name="network.encryption",
+            default="ipsec",
+            public=True,
+            description="ipsec or plain: how traffic between hosts goes in environments made from now on",
         ),
     )
 }

@@ -6,19 +6,31 @@ Looks at the body only. Whether a referenced row exists and may be seen is asked
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
 
 from remuda.core import ids
-from remuda.core.spec import LaunchConfig
+from remuda.core.balancing.config import LbConfig, PortRule
+from remuda.core.model import PolicyRule, ServiceLink
+from remuda.core.secrets import fault, twice
+from remuda.core.spec import CHECK_LIMITS, CHECK_WORDS, HealthCheck, LaunchConfig, SecretReference
 from remuda.schema.fields import Field, ResourceType
 
 Lookup = Callable[[str, int], bool]
 """(type id, number) -> may the caller see such a row?"""
 
-_STRUCTS: dict[str, type[msgspec.Struct]] = {"launchConfig": LaunchConfig, "secondaryLaunchConfig": LaunchConfig}
+_STRUCTS: dict[str, type[msgspec.Struct]] = {
+    "launchConfig": LaunchConfig,
+    "secondaryLaunchConfig": LaunchConfig,
+    "networkPolicyRule": PolicyRule,
+    "instanceHealthCheck": HealthCheck,
+    "lbConfig": LbConfig,
+    "serviceLink": ServiceLink,
+    "secretReference": SecretReference,
+}
 
 
 class Invalid(Exception):  # noqa: N818 - it describes the input
@@ -29,14 +41,17 @@ class Invalid(Exception):  # noqa: N818 - it describes the input
         self.code, self.field, self.message, self.status = code, field, message or f"{field}: {code}", status
 
 
-def for_create(resource: ResourceType, body: Mapping[str, Any], lookup: Lookup) -> dict[str, Any]:
-    """The acceptable values of a new resource by field name: defaults filled in, unknown fields left out."""
+def for_create(resource: ResourceType, body: Mapping[str, Any], lookup: Lookup, role: str = "") -> dict[str, Any]:
+    """The acceptable values of a new resource by field name: defaults filled in, unknown fields left out, and those that
+    ``role`` may not set (nobody in particular, where none is given)."""
     values: dict[str, Any] = {}
     for field in resource.fields:
-        if not field.create:
+        if not field.settable("c", role):
             continue
         value = body.get(field.name)
-        if value is None and field.default is not None:
+        if (
+            value is None and field.default is not None and not (field.kept and role)
+        ):  # what is only kept is told anyway
             value = field.default
         if field.required and (value is None or value == "" or value == []):
             raise Invalid("MissingRequired", field.name, f"'{field.name}' is required.")
@@ -45,9 +60,9 @@ def for_create(resource: ResourceType, body: Mapping[str, Any], lookup: Lookup) 
     return values
 
 
-def for_update(resource: ResourceType, body: Mapping[str, Any], lookup: Lookup) -> dict[str, Any]:
+def for_update(resource: ResourceType, body: Mapping[str, Any], lookup: Lookup, role: str = "") -> dict[str, Any]:
     """The acceptable values of a change; what may not be changed is left out silently, as 1.x clients expect."""
-    return {f.name: check(f, body[f.name], lookup) for f in resource.fields if f.update and f.name in body}
+    return {f.name: check(f, body[f.name], lookup) for f in resource.fields if f.name in body and f.settable("u", role)}
 
 
 def check(field: Field, value: Any, lookup: Lookup) -> Any:
@@ -151,7 +166,9 @@ def _array(field: Field, value: Any, lookup: Lookup) -> list[Any]:
     if inner == "string":
         return [_string(Field(name=f"{field.name}[{n}]"), item) for n, item in enumerate(value)]
     if inner in _STRUCTS:
-        return [_struct(f"{field.name}[{n}]", _STRUCTS[inner], item, lookup) for n, item in enumerate(value)]
+        found = [_struct(f"{field.name}[{n}]", _STRUCTS[inner], item, lookup) for n, item in enumerate(value)]
+        _apart(field.name, found)
+        return found
     return list(value)
 
 
@@ -165,12 +182,17 @@ def _reference(field: Field, value: Any, lookup: Lookup) -> int:
     return found
 
 
+@cache
+def _names(struct: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(struct))
+
+
 def _struct(path: str, struct: type[msgspec.Struct], value: Any, lookup: Lookup) -> msgspec.Struct:
     if not isinstance(value, dict):
         raise Invalid("InvalidFormat", path, f"'{path}' must be an object.")
-    known = {f.encode_name for f in msgspec.structs.fields(struct)}
-    cleaned = {k: v for k, v in value.items() if k in known and v is not None}
-    for key in ("environment", "labels", "tmpfs", "sysctls"):
+    known = _names(struct)
+    cleaned = {k: v for k, v in value.items() if k in known and (v is not None or k in _NULL_IS_NEVER)}
+    for key in ("environment", "labels", "tmpfs", "sysctls", "instanceLinks"):
         if key in cleaned:
             cleaned[key] = _map(Field(name=f"{path}.{key}"), cleaned[key])
     for key in ("command", "entryPoint"):
@@ -178,12 +200,119 @@ def _struct(path: str, struct: type[msgspec.Struct], value: Any, lookup: Lookup)
             cleaned[key] = [cleaned[key]]
     if cleaned.get("requestedHostId") is not None and struct is LaunchConfig:
         _reference(Field(name=f"{path}.requestedHostId", type="reference[host]"), cleaned["requestedHostId"], lookup)
+    if struct is LaunchConfig and isinstance(cleaned.get("secrets"), list):
+        cleaned["secrets"] = _secrets(f"{path}.secrets", cleaned["secrets"], lookup)
+    if struct is SecretReference:
+        _reference(Field(name=f"{path}.secretId", type="reference[secret]"), cleaned.get("secretId"), lookup)
+    cleaned = _numbered(path, struct, cleaned, lookup)
     try:
-        return msgspec.convert(cleaned, struct, strict=False)
+        found = msgspec.convert(cleaned, struct, strict=False)
+        _sound_checks(path, found)
+        return found
     except msgspec.ValidationError as problem:
         text, _, where = str(problem).partition(" - at `$")
         place = path + where.rstrip("`")
         raise Invalid("InvalidFormat", place, f"'{place}': {text}.") from None
+
+
+def _secrets(path: str, values: list[Any], lookup: Lookup) -> list[Any]:
+    """References to secrets, each of which can be mounted, under names that differ."""
+    found = [_struct(f"{path}[{n}]", SecretReference, one, lookup) for n, one in enumerate(values)]
+    return [msgspec.to_builtins(one) for one in found]
+
+
+def _apart(path: str, values: Sequence[Any]) -> None:
+    """Two secrets cannot be one file."""
+    if name := twice(one for one in values if isinstance(one, SecretReference) and one.name):
+        raise Invalid("NotUnique", path, f"'{path}': two of them have the file name '{name}'.")
+
+
+def _sound_secret(path: str, found: SecretReference) -> None:
+    wrong = fault(found)
+    if wrong is not None:
+        raise Invalid("InvalidFormat", f"{path}.{wrong[0]}", f"'{path}.{wrong[0]}' {wrong[1]}.")
+
+
+def _sound_checks(path: str, found: msgspec.Struct) -> None:
+    """Health checks that could never be carried out are refused where they are said."""
+    if isinstance(found, SecretReference):
+        _sound_secret(path, found)
+    if isinstance(found, LaunchConfig):
+        _apart(f"{path}.secrets", found.secrets)
+    if isinstance(found, LaunchConfig) and found.health_check is not None:
+        path, found = f"{path}.healthCheck", found.health_check
+    if not isinstance(found, HealthCheck):
+        return
+    if not found.port and not found.command:
+        raise Invalid(
+            "MissingRequired", f"{path}.port", f"'{path}.port' is required: it is what is asked (or 'command')."
+        )
+    for name, low, high in CHECK_LIMITS:
+        value = getattr(found, name)
+        if value is None or (name == "port" and found.command):
+            continue
+        field = Field(name=f"{path}.{_camel(name)}", min=low, max=high)
+        _int(field, value)
+    for name, options in CHECK_WORDS:
+        _enum(Field(name=f"{path}.{_camel(name)}", options=options), getattr(found, name))
+    quorum = found.recreate_on_quorum_strategy_config or {}
+    if "quorum" in quorum:
+        _int(Field(name=f"{path}.recreateOnQuorumStrategyConfig.quorum", min=1), quorum["quorum"])
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+_NULL_IS_NEVER = frozenset({"initializingTimeout", "reinitializingTimeout"})
+_REFERENCES: dict[type[msgspec.Struct], dict[str, str]] = {
+    ServiceLink: {"serviceId": "service"},
+    PortRule: {"serviceId": "service", "containerId": "container"},
+    LbConfig: {"defaultCertificateId": "certificate", "certificateIds": "certificate"},
+}
+"""Fields of embedded structs that are public ids on the wire and numbers in the record."""
+
+
+def _numbered(path: str, struct: type[msgspec.Struct], values: dict[str, Any], lookup: Lookup) -> dict[str, Any]:
+    """Public ids within an embedded struct as numbers, each looked up."""
+    found = dict(values)
+    for key, target in _REFERENCES.get(struct, {}).items():
+        given = found.get(key)
+        if given in (None, ""):
+            found.pop(key, None)
+        elif isinstance(given, list):
+            found[key] = [
+                _reference(Field(name=f"{path}.{key}[{n}]", type=f"reference[{target}]"), one, lookup)
+                for n, one in enumerate(given)
+            ]
+        else:
+            found[key] = _reference(Field(name=f"{path}.{key}", type=f"reference[{target}]"), given, lookup)
+    if struct is LbConfig and isinstance(found.get("portRules"), list):
+        found["portRules"] = [
+            _struct(f"{path}.portRules[{n}]", PortRule, rule, lookup) for n, rule in enumerate(found["portRules"])
+        ]
+        found["portRules"] = [msgspec.to_builtins(rule) for rule in found["portRules"]]
+    return found
+
+
+def published(value: Any) -> Any:
+    """An embedded struct as clients see it: :func:`_numbered` the other way."""
+    if isinstance(value, list):
+        return [published(one) for one in value]
+    if not isinstance(value, msgspec.Struct):
+        return value
+    found = msgspec.to_builtins(value)
+    for key, target in _REFERENCES.get(type(value), {}).items():
+        given = found.get(key)
+        table = "instance" if target == "container" else target
+        if isinstance(given, list):
+            found[key] = [ids.public(table, one) for one in given]
+        elif given is not None:
+            found[key] = ids.public(table, given)
+    if isinstance(value, LbConfig):
+        found["portRules"] = published(value.port_rules)
+    return found
 
 
 _CHECKS: dict[str, Callable[[Field, Any], Any]] = {
@@ -194,4 +323,5 @@ _CHECKS: dict[str, Callable[[Field, Any], Any]] = {
     "enum": _enum,
     "map[string]": _map,
     "json": _json,
+    "map[json]": _json,
 }

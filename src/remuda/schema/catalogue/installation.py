@@ -9,16 +9,13 @@ from remuda.schema.fields import (
     ANONYMOUS,
     BOOL,
     ENUM,
-    GROUND,
+    INSTALLATION,
     INT,
     JSON,
     LOOK,
-    MEMBER,
-    OWNER,
     PASSWORD,
     REGISTER,
     STRING,
-    USER,
     Action,
     Field,
     Link,
@@ -27,8 +24,10 @@ from remuda.schema.fields import (
     reference,
 )
 
-EVERYBODY = {**LOOK, ANONYMOUS: "r", AGENT: "r", REGISTER: "r"}
-KEYS = {ADMIN: "cruda", OWNER: "cruda", MEMBER: "cruda", USER: "cruda"}
+EVERYBODY = {**LOOK, ANONYMOUS: "rl", AGENT: "rl", REGISTER: "rl"}
+KINDS = ("user", "admin", "readAdmin", "service")
+"""Kinds of accounts that an administrator may make."""
+ADMINS = dict.fromkeys(INSTALLATION, "rl")
 SWITCH = (
     Action(name="activate", states=("inactive",), description="Let it be used again."),
     Action(name="deactivate", states=("active",), description="Refuse it until it is activated."),
@@ -41,17 +40,19 @@ def _port(name: str, default: int) -> Field:
 
 
 TYPES: tuple[ResourceType, ...] = (
-    ResourceType(id="schema", methods=("GET",), scope="installation", rights=EVERYBODY),
+    ResourceType(id="schema", scope="installation"),
     ResourceType(id="apiVersion", methods=("GET",), scope="installation", rights=EVERYBODY),
     ResourceType(
         id="account",
         record=Account,
         scope="account",
-        rights={ADMIN: "cruda", OWNER: "r", MEMBER: "r", USER: "ru"},
         fields=(
-            *common(kind=Field(name="kind", create=True, options=("user", "admin"), type=ENUM, default="user")),
-            Field(name="externalId", create=True, max_length=255),
-            Field(name="externalIdType", create=True, max_length=128),
+            *common(
+                kind=Field(name="kind", type=ENUM, options=KINDS, default="user", grants={ADMIN: "cu"}),
+                uuid=Field(name="uuid", max_length=128, grants={ADMIN: "c"}),
+            ),
+            Field(name="externalId", max_length=255, grants={ADMIN: "cu"}),
+            Field(name="externalIdType", max_length=128, grants={ADMIN: "cu"}),
             Field(
                 name="username",
                 create=True,
@@ -79,9 +80,8 @@ TYPES: tuple[ResourceType, ...] = (
         kinds=("project",),
         base="account",
         scope="account",
-        rights={ADMIN: "cruda", OWNER: "ruda", MEMBER: "r", "restricted": "r", "readonly": "r", USER: "cr"},
         fields=(
-            *common(name=Field(name="name", create=True, update=True, required=True, min_length=1, max_length=255)),
+            *common(uuid=Field(name="uuid", max_length=128, grants={ADMIN: "c"})),
             Field(name="members", type="array[projectMember]", create=True, computed=True),
         ),
         actions=(
@@ -96,19 +96,17 @@ TYPES: tuple[ResourceType, ...] = (
             Link(name="services", type="service", field="accountId"),
             Link(name="containers", type="container", field="accountId"),
             Link(name="registrationTokens", type="registrationToken", field="accountId"),
-            Link(name="projectMembers", type="projectMember", field="accountId"),
+            Link(name="projectMembers", type="projectMember", field="projectId"),
         ),
         description="An environment: hosts, stacks and people that belong together, apart from all others.",
     ),
     ResourceType(
         id="projectMember",
         record=Member,
-        rights={ADMIN: "r", OWNER: "r", MEMBER: "r", "restricted": "r", "readonly": "r"},
-        methods=("GET",),
         fields=(
             *common(),
-            Field(name="projectId", type=reference("project"), source="account_id"),
-            Field(name="externalId", create=True, required=True),
+            Field(name="projectId", type=reference("project"), create=True, source="account_id"),
+            Field(name="externalId", create=True),
             Field(name="externalIdType", create=True, default="rancher_id"),
             Field(
                 name="role",
@@ -121,8 +119,6 @@ TYPES: tuple[ResourceType, ...] = (
     ),
     ResourceType(
         id="setProjectMembersInput",
-        methods=(),
-        rights=LOOK,
         fields=(Field(name="members", type="array[projectMember]", create=True, required=True),),
     ),
     ResourceType(
@@ -131,9 +127,8 @@ TYPES: tuple[ResourceType, ...] = (
         kinds=("apiKey",),
         base="credential",
         scope="key",
-        rights=KEYS,
         fields=(
-            *common(accountId=Field(name="accountId", type=reference("account"), create=True)),
+            *common(accountId=Field(name="accountId", type=reference("account"), grants={ADMIN: "c"})),
             Field(name="publicValue", description="The access key"),
             Field(name="secretValue", type=PASSWORD, computed=True, read_on_create_only=True, description="Shown once"),
         ),
@@ -145,7 +140,6 @@ TYPES: tuple[ResourceType, ...] = (
         record=Credential,
         kinds=("registrationToken",),
         base="credential",
-        rights=GROUND,
         fields=(
             *common(),
             Field(name="token", computed=True),
@@ -159,11 +153,16 @@ TYPES: tuple[ResourceType, ...] = (
     ResourceType(
         id="register",
         plural="register",
-        methods=("GET", "POST"),
-        rights={REGISTER: "cr"},
         scope="installation",
         fields=(
             Field(name="key", create=True, required=True, max_length=128, min_length=8),
+            Field(
+                name="agentUriFormat",
+                create=True,
+                max_length=64,
+                only=(ADMIN,),
+                description="sim://%s: a simulated host",
+            ),
             Field(name="accessKey"),
             Field(name="secretKey"),
             Field(name="state", type=ENUM),
@@ -174,26 +173,25 @@ TYPES: tuple[ResourceType, ...] = (
         id="setting",
         record=Setting,
         scope="installation",
-        methods=("GET", "PUT", "DELETE"),
-        rights={**LOOK, ADMIN: "crud"},
         fields=(
             Field(name="id", computed=True),
-            Field(name="name"),
-            Field(name="value", update=True, computed=True),
+            Field(name="name", create=True, required=True, min_length=1, max_length=255),
+            Field(name="value", create=True, grants={ADMIN: "u"}, computed=True),
             Field(name="activeValue", computed=True),
             Field(name="default", computed=True),
-            Field(name="source", computed=True),
+            Field(name="source", computed=True, only=(ADMIN,)),
+            Field(name="inDb", type=BOOL, computed=True, only=(ADMIN,)),
             Field(name="description", computed=True),
         ),
     ),
     ResourceType(
         id="token",
-        methods=("GET", "POST", "DELETE"),
         scope="installation",
-        rights={**EVERYBODY, ANONYMOUS: "cr"},
         fields=(
             Field(name="code", create=True, required=True, type=PASSWORD, description="user:password"),
             Field(name="authProvider", create=True),
+            Field(name="state", create=True, description="What the provider's redirect brought back"),
+            Field(name="redirectUrl", computed=True, description="Where a browser goes to log in"),
             Field(name="jwt"),
             Field(name="user"),
             Field(name="userType"),
@@ -201,6 +199,7 @@ TYPES: tuple[ResourceType, ...] = (
             Field(name="security", type=BOOL),
             Field(name="enabled", type=BOOL),
             Field(name="userIdentity", type="identity"),
+            Field(name="identities", type="array[identity]"),
         ),
     ),
     ResourceType(
@@ -208,7 +207,7 @@ TYPES: tuple[ResourceType, ...] = (
         plural="setup",
         methods=("GET", "POST"),
         scope="installation",
-        rights={ANONYMOUS: "cr", **dict.fromkeys((ADMIN, OWNER, MEMBER, USER), "r")},
+        rights={**LOOK, ANONYMOUS: "crl"},
         fields=(
             Field(name="required", type=BOOL),
             Field(name="secret", type=PASSWORD, create=True, required=True),
@@ -221,29 +220,26 @@ TYPES: tuple[ResourceType, ...] = (
     ResourceType(
         id="identity",
         plural="identities",
-        methods=("GET",),
-        rights=LOOK,
         scope="installation",
-        fields=tuple(
-            Field(name=n) for n in ("id", "externalId", "externalIdType", "login", "name", "role", "profilePicture")
+        fields=(
+            Field(name="id"),
+            *(Field(name=n, create=True, required=True) for n in ("externalId", "externalIdType")),
+            *(Field(name=n, create=True) for n in ("login", "name", "role", "profilePicture")),
         ),
     ),
     ResourceType(
         id="auditLog",
         record=AuditLog,
-        methods=("GET",),
-        scope="installation",
-        rights={ADMIN: "r"},
         fields=(
             *common(),
             Field(name="eventType"),
             Field(name="resourceType"),
-            Field(name="resourceId", computed=True),
+            Field(name="resourceId", type=INT, computed=True, description="The row's number, without letters"),
             Field(name="authenticatedAsAccountId", type=reference("account"), source="authenticated_as"),
             Field(name="authType"),
             Field(name="clientIp"),
-            Field(name="responseCode", type=INT),
-            Field(name="requestObject", type=JSON, source="request"),
+            Field(name="responseCode", computed=True),
+            Field(name="requestObject", computed=True, description="What was asked, as JSON, without secrets"),
         ),
     ),
     ResourceType(
@@ -256,6 +252,10 @@ TYPES: tuple[ResourceType, ...] = (
             Field(name="resourceType"),
             Field(name="resourceId", computed=True),
             Field(name="level", type=ENUM, options=("info", "warning", "error")),
+            Field(name="eventType", source="kind"),
+            Field(name="serviceId", type=reference("service"), computed=True),
+            Field(name="instanceId", type=reference("container"), computed=True),
+            Field(name="subLog", type=BOOL, computed=True, description="Of a container, not of the service itself"),
         ),
         description="The history of services, containers, stacks and hosts: what was done and why.",
     ),
@@ -264,7 +264,7 @@ TYPES: tuple[ResourceType, ...] = (
         record=ClusterNode,
         methods=("GET",),
         scope="installation",
-        rights={ADMIN: "r"},
+        rights=ADMINS,
         fields=(
             *common(),
             Field(name="slot", type=INT),
@@ -283,9 +283,7 @@ TYPES: tuple[ResourceType, ...] = (
     ResourceType(
         id="haConfig",
         record=HaGeneration,
-        methods=("GET", "PUT"),
         scope="installation",
-        rights={ADMIN: "rua"},
         fields=(
             Field(name="id", computed=True),
             Field(name="enabled", type=BOOL, computed=True, update=True),
@@ -316,8 +314,6 @@ TYPES: tuple[ResourceType, ...] = (
     ),
     ResourceType(
         id="haConfigInput",
-        methods=(),
-        rights={ADMIN: "r"},
         fields=(
             Field(name="clusterSize", type=INT, create=True, default=3, nullable=False, description="1, 3 or 5"),
             Field(name="hostRegistrationUrl", create=True, required=True, max_length=1024),

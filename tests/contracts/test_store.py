@@ -390,3 +390,29 @@ async def test_migrating_again_changes_nothing(open_store: Opener) -> None:
     await add(store, Host())
     await store.migrate()
     assert await store.read(lambda tx: (tx.count(Host), tx.last_change())) == (1, 1)
+
+
+async def test_of_units_that_are_written_together_one_that_fails_leaves_the_others(store: SqlStore) -> None:
+    def good(tx: Tx, number: int) -> int:
+        tx.insert(Stack(name=f"good-{number}"))
+        return number
+
+    def bad(tx: Tx) -> None:
+        tx.insert(Stack(name="bad"))
+        raise ValueError
+
+    def twice(tx: Tx) -> None:
+        tx.insert(Stack(name="twice"))
+        tx.insert(Setting(name="one"))
+
+    await add(store, Setting(name="one"))
+    units = [lambda tx, n=n: good(tx, n) for n in range(20)]
+    mixed: list[Any] = [*units[:5], bad, *units[5:10], twice, *units[10:]]
+    told = await asyncio.gather(*[store.write(unit) for unit in mixed], return_exceptions=True)
+    assert [one for one in told if isinstance(one, int)] == list(range(20))
+    assert isinstance(told[5], ValueError)
+    assert isinstance(told[11], Duplicate)
+    names = {row.name for row in await store.read(lambda tx: tx.find(Stack))}
+    assert names == {f"good-{n}" for n in range(20)}
+    seen = await store.read(lambda tx: tx.changes(0))
+    assert [change.seq for change in seen] == list(range(1, len(seen) + 1))

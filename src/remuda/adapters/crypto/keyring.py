@@ -2,6 +2,9 @@
 
 Kept in a file of mode 0600 beside the data of a single server, or handed to each node of a cluster by its start-up
 script. It is never in the database, so a stolen dump opens nothing.
+
+While the root key is changed (``remuda admin rotate-key``), the file holds the new key and below it the one it replaces: all
+is sealed with the first, and what the second one sealed can be opened. A keyring follows its file.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
-from remuda.ports.keyring import Busy
+from remuda.adapters.crypto import keyfile, signing
+from remuda.ports.keyring import Busy, Signer
 
 T = TypeVar("T")
 PREFIX = "remuda1:"
@@ -42,25 +46,51 @@ _NO_SUCH_USER = PasswordHasher().hash(secrets.token_hex(16))
 class FileKeyring:
     """A :class:`remuda.ports.keyring.Keyring` over a root key."""
 
-    def __init__(self, root: bytes) -> None:
-        if len(root) != 32:
-            raise ValueError("the secret key must be 32 bytes (base64 in its file)")
-        self._root = root
-        self._signing = OctKey.import_key(self._derive("sign"))
+    def __init__(self, root: bytes, previous: bytes = b"", file: Path | None = None) -> None:
+        self._file, self._seen = file, _stamp(file)
+        self._digest = b""
+        self._take(root, previous)
         self._hasher = PasswordHasher()
         # argon2 takes 64 MiB and a quarter of a second: two at once at most, off the event loop
         self._pool = ThreadPoolExecutor(HASHERS, thread_name_prefix="argon2")
         self._hashing = 0
 
+    def _take(self, root: bytes, previous: bytes) -> None:
+        if len(root) != keyfile.SIZE:
+            raise ValueError("the secret key must be 32 bytes (base64 in its file)")
+        self._root, self._previous = root, previous
+        self._signing = OctKey.import_key(self._derive("sign"))
+        self._digest = self._digest or self._derive("digest")
+
     @classmethod
     def load(cls, path: Path) -> FileKeyring:
         """Read the key file; make it (mode 0600) when it is not there."""
         if not path.exists():
-            _make(path)
-        try:
-            return cls(base64.b64decode(path.read_text().strip(), validate=True))
-        except ValueError as problem:
-            raise ValueError(f"{path}: {problem}") from None
+            keyfile.make(path)
+        root, previous = keyfile.read(path)
+        return cls(root, previous, path)
+
+    def _follow(self) -> None:
+        """Take the keys that the file holds by now. One that cannot be read is looked at again the next time."""
+        now = _stamp(self._file)
+        if self._file is None or now is None or now == self._seen:
+            return
+        with contextlib.suppress(ValueError, OSError):
+            self._take(*keyfile.read(self._file))
+            self._seen = now
+
+    @property
+    def digesting(self) -> str:
+        """The key of :meth:`digest`. It stays when the root key changes, for a digest cannot be made anew."""
+        return base64.b64encode(self._digest).decode()
+
+    def digest_with(self, key: str) -> None:
+        """Use a key of digests that was kept (:attr:`digesting`)."""
+        self._digest = base64.b64decode(key, validate=True)
+
+    def stale(self, sealed: str, purpose: str) -> bool:
+        """Was it sealed with another key than the newest?"""
+        return _opened(self._root, sealed, purpose) is None
 
     @property
     def root(self) -> bytes:
@@ -68,36 +98,46 @@ class FileKeyring:
         return self._root
 
     def _derive(self, purpose: str) -> bytes:
-        return HKDF(SHA256(), 32, salt=None, info=b"remuda/" + purpose.encode()).derive(self._root)
+        return _derived(self._root, purpose)
 
     def seal(self, plain: str, purpose: str) -> str:
+        self._follow()
         nonce = os.urandom(12)
         sealed = AESGCM(self._derive("seal/" + purpose)).encrypt(nonce, plain.encode(), purpose.encode())
         return PREFIX + base64.urlsafe_b64encode(nonce + sealed).decode()
 
     def unseal(self, sealed: str, purpose: str) -> str:
-        try:
-            raw = base64.urlsafe_b64decode(sealed.removeprefix(PREFIX))
-            return AESGCM(self._derive("seal/" + purpose)).decrypt(raw[:12], raw[12:], purpose.encode()).decode()
-        except (InvalidTag, ValueError):
-            raise ValueError(
-                "a stored secret cannot be opened with this secret key: give the server the key file it was made with"
-            ) from None
+        self._follow()
+        for key in filter(None, (self._root, self._previous)):
+            plain = _opened(key, sealed, purpose)
+            if plain is not None:
+                return plain
+        raise ValueError(
+            "a stored secret cannot be opened with this secret key: give the server the key file it was made with"
+        )
 
     def sign(self, claims: dict[str, Any], seconds: int) -> str:
+        self._follow()
         # wall clock: tokens cross machines, so there is nothing else; a skewed clock costs a login, not safety
         body = {**claims, "exp": int(time.time()) + seconds}
         return jwt.encode({"alg": "HS256"}, body, self._signing)
 
     def verify(self, token: str) -> dict[str, Any] | None:
+        self._follow()
         try:
             claims = jwt.decode(token, self._signing, algorithms=["HS256"]).claims
         except (JoseError, ValueError, TypeError):
             return None
         return claims if claims.get("exp", 0) > time.time() else None
 
+    def new_signer(self) -> str:
+        return signing.new_pair()
+
+    def signer(self, pem: str) -> Signer:
+        return signing.RsaSigner(pem)
+
     def digest(self, secret: str) -> str:
-        return hmac.new(self._derive("digest"), secret.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._digest, secret.encode(), hashlib.sha256).hexdigest()
 
     async def hash_password(self, password: str) -> str:
         return await self._hashed(lambda: self._hasher.hash(password))
@@ -121,17 +161,24 @@ class FileKeyring:
             self._hashing -= 1
 
 
-def _make(path: Path) -> None:
-    """A new key file, whole or not at all: two that start at once end up with the same key."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _derived(root: bytes, purpose: str) -> bytes:
+    return HKDF(SHA256(), keyfile.SIZE, salt=None, info=b"remuda/" + purpose.encode()).derive(root)
+
+
+def _opened(root: bytes, sealed: str, purpose: str) -> str | None:
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+        raw = base64.urlsafe_b64decode(sealed.removeprefix(PREFIX))
+        return AESGCM(_derived(root, "seal/" + purpose)).decrypt(raw[:12], raw[12:], purpose.encode()).decode()
+    except (InvalidTag, ValueError):
+        return None
+
+
+def _stamp(file: Path | None) -> tuple[int, int] | None:
+    """What changes when the file is replaced."""
+    if file is None:
+        return None
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

@@ -131,6 +131,14 @@ class DockerEngine:
         """Run a command in a running container."""
         return await execution.run(self._link, quote(container), command, tty=tty, stdin=stdin)
 
+    async def attach(self, container: str) -> ExecStream:
+        """The container's own terminal."""
+        return await execution.attach(self._link, quote(container))
+
+    async def dial(self) -> ExecStream:
+        """A bare connection to the engine."""
+        return await execution.dial(self._link)
+
     async def stats(self, container: str) -> AsyncIterator[Document]:
         """One document a second, until the container stops."""
         path = f"/containers/{quote(container)}/stats"
@@ -144,6 +152,53 @@ class DockerEngine:
             yield {}
             async for document in _documents(response.content.iter_any()):
                 yield document
+
+    async def network(self, name: str) -> Document | None:
+        """``GET /networks/NAME``; None when there is none."""
+        try:
+            found: Document = await self._link.call("GET", f"/networks/{quote(name)}")
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    async def create_network(self, document: Document) -> None:
+        """Create a network."""
+        await self._link.call("POST", "/networks/create", body=document, timeout=_WORK)
+
+    async def remove_network(self, name: str) -> None:
+        """Remove a network; Docker refuses while containers use it."""
+        await self._link.call("DELETE", f"/networks/{quote(name)}", timeout=_WORK)
+
+    async def connect_network(self, name: str, container: str, address: str) -> None:
+        """Attach a container to a network under this address."""
+        wish = {"Container": container, "EndpointConfig": {"IPAMConfig": {"IPv4Address": address}}}
+        await self._link.call("POST", f"/networks/{quote(name)}/connect", body=wish, timeout=_WORK)
+
+    async def disconnect_network(self, name: str, container: str) -> None:
+        """Take a container off a network."""
+        wish = {"Container": container, "Force": False}
+        await self._link.call("POST", f"/networks/{quote(name)}/disconnect", body=wish, timeout=_WORK)
+
+    async def volumes(self) -> list[Document]:
+        """``GET /volumes``."""
+        told = await self._link.call("GET", "/volumes", timeout=_WORK)
+        listed: list[Document] = told.get("Volumes") or []
+        return listed
+
+    async def create_volume(self, name: str, driver: str, options: dict[str, str]) -> None:
+        """Make a volume; one of this name and driver that is there is fine."""
+        wish = {"Name": name, "Driver": driver or "local", "DriverOpts": options}
+        await self._link.call("POST", "/volumes/create", body=wish, timeout=_WORK)
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume with its data; one that is gone already is fine."""
+        try:
+            await self._link.call("DELETE", f"/volumes/{quote(name)}", timeout=_WORK)
+        except EngineError as error:
+            if error.status != 404:
+                raise
 
     async def close(self) -> None:
         """Drop all connections."""

@@ -23,6 +23,9 @@ SHORT = frozenset(
     | {"public_value", "hostname", "agent_ip", "agent_version", "docker", "connection", "session_id", "session_server"}
     | {"health_state", "observed", "unit", "address", "resource_type", "level", "event_type", "auth_type", "client_ip"}
     | {"fingerprint", "node_version"}
+    | {"network_ip", "tunnel_ip", "network", "managed_ip", "mac", "subnet", "encryption", "default_policy_action"}
+    | {"pool", "owner", "seen", "common_name", "algorithm", "driver", "permissions"}
+    | {"mode"}
 )
 """Text fields that are names of something: VARCHAR(255). All other text is unlimited."""
 

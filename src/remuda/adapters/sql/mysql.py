@@ -30,6 +30,7 @@ from sqlalchemy.util import await_only
 
 from remuda.adapters.sql import errors
 from remuda.adapters.sql.errors import Verdict
+from remuda.adapters.sql.kept import Kept
 from remuda.adapters.sql.tables import change_counter, change_log
 from remuda.adapters.sql.tx import FenceRace, SqlTx
 from remuda.ports.clock import Clock
@@ -95,6 +96,13 @@ def _limit_idle(connection: Any, _record: Any) -> None:
         cursor.close()
 
 
+def _leave_nothing_open(connection: Any, _record: Any, state: Any) -> None:
+    """A connection goes back to its pool. Units end their transactions themselves; asking the server once more is only needed
+    when one did not come to its end."""
+    if not state.terminate_only and connection.driver_connection.get_transaction_status():
+        connection.rollback()
+
+
 @dataclass
 class _Attempt(Generic[T]):
     """What is known of one run of a unit, should its commit get lost."""
@@ -112,16 +120,29 @@ class Mysql:
         pool = max(2, min(pool, MAX_POOL))
         writers = max(1, pool // 3)
         # Shorter than the deadline: a pool that is merely busy must not look like connections that hang.
-        shared = {"max_overflow": 0, "pool_timeout": deadline * 0.6, "pool_use_lifo": True}
+        shared = {
+            "max_overflow": 0,
+            "pool_timeout": deadline * 0.6,
+            "pool_use_lifo": True,
+            "pool_reset_on_return": None,
+        }
         self.target = target
         self.deadline = deadline
         self._writes = target.engine(pool_size=writers, isolation_level="READ COMMITTED", **shared)
         self._reads = target.engine(pool_size=pool - writers, isolation_level="REPEATABLE READ", **shared)
         sa.event.listen(self._writes.sync_engine, "connect", _limit_idle)
+        sa.event.listen(self._reads.sync_engine, "connect", self._connected)
+        for engine in (self._writes, self._reads):
+            sa.event.listen(engine.sync_engine, "reset", _leave_nothing_open)
+        self._kept = Kept()
         # One commit of a server at a time goes for the counter's lock. If the server loses power, the database finds one dead
         # owner to give up, instead of one after another from the queue.
         self._turn = asyncio.Lock()
         self._closed = False
+
+    def _connected(self, _connection: Any, _record: Any) -> None:
+        """It may be another server now, one that lost the last changes of the one before and gives their versions anew."""
+        self._kept = Kept()
 
     # -- reading
 
@@ -129,7 +150,7 @@ class Mysql:
         """Run a unit on one snapshot, again if the connection breaks."""
 
         def work(cx: sa.Connection) -> T:
-            result = unit(SqlTx(cx, clock))
+            result = unit(SqlTx(cx, clock, self._kept))
             cx.rollback()
             return result
 

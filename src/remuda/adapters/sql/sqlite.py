@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from remuda.adapters.sql import errors
+from remuda.adapters.sql.kept import Kept
 from remuda.adapters.sql.tx import SqlTx
 from remuda.ports.clock import Clock
 from remuda.ports.store import Grant, StoreError, Unavailable
@@ -26,6 +29,9 @@ from remuda.ports.store import Grant, StoreError, Unavailable
 T = TypeVar("T")
 READERS = 4
 BUSY_SECONDS = 5
+_CLOSED = "The database was closed because the server is stopping"
+TOGETHER_SECONDS = 0.02
+"""So long units that wait already are taken into one transaction. Nobody waits for others to come."""
 
 
 def make_engine(path: str) -> sa.Engine:
@@ -50,24 +56,78 @@ def run_write(cx: sa.Connection, clock: Clock, unit: Callable[[SqlTx], T], grant
     """Run a unit and commit it."""
     try:
         with _Transaction(cx, "BEGIN IMMEDIATE") as transaction:
-            tx = SqlTx(cx, clock)
-            if grant is not None:
-                tx.fence(grant)
-            result = unit(tx)
-            newest = tx.log_changes("")
+            outcome = _carry_out(cx, clock, unit, grant)
             transaction.commit()
-            return result, newest
+            return outcome
     except DBAPIError as error:
         raise errors.sqlite_error(error) from None
 
 
-def run_read(cx: sa.Connection, clock: Clock, unit: Callable[[SqlTx], T]) -> T:
+def _carry_out(cx: sa.Connection, clock: Clock, unit: Callable[[SqlTx], T], grant: Grant | None) -> tuple[T, int]:
+    tx = SqlTx(cx, clock)
+    if grant is not None:
+        tx.fence(grant)
+    result = unit(tx)
+    return result, tx.log_changes("")
+
+
+def run_together(cx: sa.Connection, take: Callable[[], Job | None]) -> None:
+    """Run the units that wait, one after the other, and commit them with one write to the disk.
+
+    Each has a savepoint to go back to, so that those that fail leave nothing; none is told of its success before the commit.
+    Raises nothing: whatever happens is told to those who wait.
+    """
+    outcomes: list[tuple[Job, Any]] = []
+    try:
+        with _Transaction(cx, "BEGIN IMMEDIATE") as transaction:
+            end = time.monotonic() + TOGETHER_SECONDS
+            while time.monotonic() < end and (job := take()) is not None:
+                outcomes.append((job, None))
+                outcomes[-1] = (job, _attempt(cx, job))
+            transaction.commit()
+    except Exception as error:
+        if not outcomes and (job := take()) is not None:  # nothing could begin: whoever waits first is told so
+            outcomes = [(job, None)]
+        failure = errors.sqlite_error(error) if isinstance(error, DBAPIError) else error
+        outcomes = [(job, failure) for job, _ in outcomes]
+    for job, outcome in outcomes:
+        if isinstance(outcome, Exception):
+            job.done.set_exception(outcome)
+        else:
+            job.done.set_result(outcome)
+
+
+def _attempt(cx: sa.Connection, job: Job) -> Any:
+    """What the unit gave, or why it left nothing. When the database itself has given up the transaction, all of it ends."""
+    driver: Any = cx.connection.driver_connection
+    driver.execute("SAVEPOINT unit")
+    try:
+        outcome: Any = _carry_out(cx, job.clock, job.unit, job.grant)
+    except Exception as error:
+        if not driver.in_transaction:
+            raise
+        driver.execute("ROLLBACK TO unit")
+        outcome = errors.sqlite_error(error) if isinstance(error, DBAPIError) else error
+    driver.execute("RELEASE unit")
+    return outcome
+
+
+def run_read(cx: sa.Connection, clock: Clock, unit: Callable[[SqlTx], T], kept: Kept) -> T:
     """Run a unit on one snapshot and keep nothing of what it wrote."""
     try:
         with _Transaction(cx, "BEGIN"):
-            return unit(SqlTx(cx, clock))
+            return unit(SqlTx(cx, clock, kept))
     except DBAPIError as error:
         raise errors.sqlite_error(error) from None
+
+
+class Job(NamedTuple):
+    """A unit that waits for the writer, and who waits for it."""
+
+    clock: Clock
+    unit: Callable[[SqlTx], Any]
+    grant: Grant | None
+    done: Future[tuple[Any, int]]
 
 
 class _Transaction:
@@ -102,6 +162,7 @@ class InlineSqlite:
     def __init__(self, path: str) -> None:
         self._engine = make_engine(path)
         self._cx = self._engine.connect()
+        self._kept = Kept()
         self._users = 1
 
     def share(self) -> InlineSqlite:
@@ -113,7 +174,7 @@ class InlineSqlite:
         return run_write(self._cx, clock, unit, grant)
 
     async def read(self, clock: Clock, unit: Callable[[SqlTx], T]) -> T:
-        return run_read(self._cx, clock, unit)
+        return run_read(self._cx, clock, unit, self._kept)
 
     async def migrate(self, apply: Callable[[sa.Connection], None]) -> None:
         with self._transaction():
@@ -152,8 +213,10 @@ class ThreadedSqlite:
             raise StoreError("A database in memory belongs to one thread; use inline=True, or give a file")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._engine = make_engine(path)
+        self._kept = Kept()
         self._local = threading.local()
         self._open: list[sa.Connection] = []
+        self._waiting: deque[Job] = deque()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sql-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sql-read")
         self._closed = False
@@ -170,14 +233,33 @@ class ThreadedSqlite:
 
     async def _run(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         if self._closed:
-            raise Unavailable("The database was closed because the server is stopping")
+            raise Unavailable(_CLOSED)
         return await asyncio.get_running_loop().run_in_executor(executor, work)
 
     async def write(self, clock: Clock, unit: Callable[[SqlTx], T], grant: Grant | None) -> tuple[T, int]:
-        return await self._run(self._writer, lambda: run_write(self._connection(), clock, unit, grant))
+        if self._closed:
+            raise Unavailable(_CLOSED)
+        job = Job(clock, unit, grant, Future())
+        self._waiting.append(job)
+        self._writer.submit(self._write_waiting)
+        return await asyncio.shield(asyncio.wrap_future(job.done))
+
+    def _write_waiting(self) -> None:
+        """Each unit brings a call of this; the calls of units that were taken along find nothing to do."""
+        if not self._waiting:
+            return
+        try:
+            cx = self._connection()
+        except StoreError as problem:
+            self._waiting.popleft().done.set_exception(problem)
+        else:
+            run_together(cx, self._next)
+
+    def _next(self) -> Job | None:
+        return self._waiting.popleft() if self._waiting else None
 
     async def read(self, clock: Clock, unit: Callable[[SqlTx], T]) -> T:
-        return await self._run(self._readers, lambda: run_read(self._connection(), clock, unit))
+        return await self._run(self._readers, lambda: run_read(self._connection(), clock, unit, self._kept))
 
     async def migrate(self, apply: Callable[[sa.Connection], None]) -> None:
         def work() -> None:

@@ -1,34 +1,36 @@
 """The verbs of a unit of work, on one SQLAlchemy connection: the same code for every database.
 
-It never commits and never opens a transaction: its owner does. It keeps nothing from one unit to the next.
+It never commits and never opens a transaction: its owner does. What it keeps from one unit to the next, if its owner allows
+it to, are records that were read in units that wrote nothing (:mod:`.kept`).
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from remuda.adapters.sql import errors
-from remuda.adapters.sql.mapping import Mapper
+from remuda.adapters.sql import errors, statements
+from remuda.adapters.sql.kept import Kept
+from remuda.adapters.sql.statements import MAPPERS
 from remuda.adapters.sql.tables import TABLES, change_counter, change_log, lease_fence
-from remuda.core.model import RECORDS, Change, Record
+from remuda.core.model import Change, Record
 from remuda.core.states import settle
 from remuda.ports.clock import Clock
 from remuda.ports.store import Conflict, Fenced, Grant, StoreError, Where
 
 R = TypeVar("R", bound=Record)
 
-MAPPERS: dict[type[Record], Mapper[Any]] = {kind: Mapper(kind) for kind in RECORDS}
-_SELECT = {kind: sa.select(*[table.c[name] for name in MAPPERS[kind].names]) for kind, table in TABLES.items()}
-_GET = {kind: select.where(TABLES[kind].c.id == sa.bindparam("id_")) for kind, select in _SELECT.items()}
 _INSERT = {kind: sa.insert(table) for kind, table in TABLES.items()}
 _UPDATE: dict[tuple[type[Record], tuple[str, ...]], sa.Update] = {}
 """Statements for each set of columns that was ever changed together; few in practice, so it needs no bound."""
+
+_AT_ONCE = 500
+"""So many rows are asked for by their ids in one statement."""
 
 _BUMP = (
     sa.update(change_counter)
@@ -60,33 +62,48 @@ class FenceRace(Exception):  # noqa: N818 - not an error, a request to run the u
 class SqlTx:
     """Implements :class:`remuda.ports.store.Tx`. Changes to one record within a unit are logged once, the last of them."""
 
-    def __init__(self, connection: sa.Connection, clock: Clock) -> None:
+    def __init__(self, connection: sa.Connection, clock: Clock, kept: Kept | None = None) -> None:
         self._cx = connection
         self._clock = clock
+        self._kept = kept
         self._now: int | None = None
         self._changes: dict[tuple[str, int], tuple[int, int]] = {}
+        self._asked: set[str] = set()
         self._mysql = connection.dialect.name != "sqlite"
 
     # -- reading
 
     def get(self, kind: type[R], record_id: int) -> R | None:
         """The record with this id, or None."""
-        row = self._cx.execute(_GET[kind], {"id_": record_id}).first()
+        self._asked.add(kind.TABLE)
+        row = self._cx.execute(statements.GET[kind], {"id_": record_id}).first()
         return None if row is None else cast(R, MAPPERS[kind].record(row))
 
     def find(
         self, kind: type[R], *where: Where, order: Sequence[str] = ("id",), limit: int | None = None, offset: int = 0
     ) -> list[R]:
         """All records that meet every condition. Ties are broken by ``id``, so that pages do not overlap."""
-        statement = _SELECT[kind].where(*[_condition(kind, item) for item in where])
-        keys = [*order] if any(key.lstrip("-") == "id" for key in order) else [*order, "id"]
-        statement = statement.order_by(*[_ordering(kind, key) for key in keys])
-        if limit is not None:
-            statement = statement.limit(limit)
-        if offset:
-            statement = statement.offset(offset)
-        make = MAPPERS[kind].record
-        return [make(row) for row in self._cx.execute(statement)]
+        self._asked.add(kind.TABLE)
+        kept = self._kept
+        if kept is None or not kept.keeps(kind, limit):
+            make, asked = MAPPERS[kind].record, statements.rows(kind, where, order, limit, offset, whole=True)
+            return [make(row) for row in self._cx.execute(*asked).all()]
+        asked = statements.rows(kind, where, order, limit, offset, whole=False)
+        return self._known(kept, kind, [(*row,) for row in self._cx.execute(*asked).all()])
+
+    def _known(self, kept: Kept, kind: type[R], identities: list[Any]) -> list[R]:
+        """The records of these states of rows; those that are not kept are read now, from the same snapshot."""
+        found: list[Any] = [kept.get(kind, identity) for identity in identities]
+        missing = {identity[0]: place for place, identity in enumerate(identities) if found[place] is None}
+        numbers = list(missing)
+        for start in range(0, len(numbers), _AT_ONCE):
+            wanted = Where("id", "in", numbers[start : start + _AT_ONCE])
+            for row in self._cx.execute(*statements.rows(kind, (wanted,), (), None, 0, whole=True)).all():
+                values = list(row)
+                record = MAPPERS[kind].record(values)
+                kept.put(kind, record, values)
+                found[missing[record.id]] = record
+        return found
 
     def first(self, kind: type[R], *where: Where) -> R | None:
         """The first that :meth:`find` would give, or None."""
@@ -95,8 +112,8 @@ class SqlTx:
 
     def count(self, kind: type[R], *where: Where) -> int:
         """How many :meth:`find` would give without a limit."""
-        statement = sa.select(sa.func.count()).select_from(TABLES[kind])
-        return int(self._cx.execute(statement.where(*[_condition(kind, item) for item in where])).scalar_one())
+        self._asked.add(kind.TABLE)
+        return int(self._cx.execute(*statements.count(kind, where)).scalar_one())
 
     def changes(self, after: int, limit: int = 1000) -> list[Change]:
         """The change log after number ``after``, in order."""
@@ -115,6 +132,10 @@ class SqlTx:
         oldest = self._cx.execute(sa.select(sa.func.min(change_log.c.seq))).scalar_one_or_none()
         return int(oldest) if oldest is not None else self.last_change() + 1
 
+    def asked(self) -> frozenset[str]:
+        """The tables that were read so far."""
+        return frozenset(self._asked)
+
     def now(self) -> int:
         """The time of this unit."""
         if self._now is None:
@@ -125,13 +146,14 @@ class SqlTx:
 
     def hold(self, kind: type[R], record_id: int) -> R | None:
         """The record, locked. By writing its version and not by FOR UPDATE: Galera certifies writes, not locks."""
-        table = TABLES[kind]
-        self._cx.execute(sa.update(table).where(table.c.id == record_id).values(version=table.c.version + 1))
+        self._kept = None
+        self._cx.execute(statements.HOLD[kind], {"id_": record_id})
         return self.get(kind, record_id)
 
     def insert(self, record: R) -> R:
         """Store a new record. An ``id`` that is set is kept (well-known rows)."""
         kind = type(record)
+        self._kept = None
         record = msgspec.structs.replace(
             record,
             version=1,
@@ -157,6 +179,7 @@ class SqlTx:
             return record
         if "id" in columns or "version" in columns:
             raise StoreError("The id and the version of a record are given by the store")
+        self._kept = None
         names = tuple(columns)
         statement = _UPDATE.get((kind, names))
         if statement is None:
@@ -164,7 +187,7 @@ class SqlTx:
         try:
             result = self._cx.execute(
                 statement,
-                {**{f"c_{name}": value for name, value in columns.items()}, "id_": record.id, "seen": record.version},
+                {**{f"c_{name}": value for name, value in columns.items()}, "id_": record.id, "seen_": record.version},
             )
         except IntegrityError as error:
             raise errors.duplicate(error, kind.TABLE) or error from None
@@ -176,6 +199,7 @@ class SqlTx:
 
     def delete(self, record: Record) -> None:
         """Take the row out for good."""
+        self._kept = None
         table = TABLES[type(record)]
         self._cx.execute(sa.delete(table).where(table.c.id == record.id))
         self._changes.pop((record.TABLE, record.id), None)
@@ -230,7 +254,7 @@ def _prepare_update(kind: type[Record], names: tuple[str, ...]) -> sa.Update:
     table = TABLES[kind]
     statement = (
         sa.update(table)
-        .where(table.c.id == sa.bindparam("id_"), table.c.version == sa.bindparam("seen"))
+        .where(table.c.id == sa.bindparam("id_"), table.c.version == sa.bindparam("seen_"))
         .values(
             version=table.c.version + 1,
             **{name: sa.bindparam(f"c_{name}", type_=table.c[name].type) for name in names},
@@ -238,44 +262,3 @@ def _prepare_update(kind: type[Record], names: tuple[str, ...]) -> sa.Update:
     )
     _UPDATE[kind, names] = statement
     return statement
-
-
-def _column(kind: type[Record], name: str) -> sa.Column[Any]:
-    column = TABLES[kind].c.get(name)
-    if column is None:
-        raise StoreError(f"A {kind.TABLE} has no field {name}")
-    return column
-
-
-def _ordering(kind: type[Record], key: str) -> sa.ColumnElement[Any]:
-    column = _column(kind, key.lstrip("-"))
-    return column.desc() if key.startswith("-") else column.asc()
-
-
-_COMPARE: dict[str, Callable[[sa.Column[Any], Any], sa.ColumnElement[bool]]] = {
-    "eq": lambda column, value: column.is_(None) if value is None else column == value,
-    "ne": lambda column, value: column.is_not(None) if value is None else _or_null(column, column != value),
-    "lt": lambda column, value: column < value,
-    "lte": lambda column, value: column <= value,
-    "gt": lambda column, value: column > value,
-    "gte": lambda column, value: column >= value,
-    "in": lambda column, value: column.in_(list(value)),
-    "notin": lambda column, value: _or_null(column, column.not_in(list(value))),
-    "prefix": lambda column, value: column.startswith(value, autoescape=True),
-    "like": lambda column, value: column.like(value),
-    "notlike": lambda column, value: _or_null(column, column.not_like(value)),
-    "null": lambda column, _: column.is_(None),
-    "notnull": lambda column, _: column.is_not(None),
-}
-"""A missing value (NULL) differs from every other, so ``ne``, ``notin`` and ``notlike`` find it."""
-
-
-def _condition(kind: type[Record], where: Where) -> sa.ColumnElement[bool]:
-    compare = _COMPARE.get(where.op)
-    if compare is None:
-        raise StoreError(f"There is no comparison {where.op}; there are {', '.join(_COMPARE)}")
-    return compare(_column(kind, where.field), where.value)
-
-
-def _or_null(column: sa.Column[Any], condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    return sa.or_(condition, column.is_(None)) if column.nullable else condition

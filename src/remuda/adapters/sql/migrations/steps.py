@@ -105,6 +105,28 @@ def add_column(table_name: str, column: sa.Column[Any]) -> None:
         op.add_column(table_name, column)
 
 
+def add_field(table_name: str, column: sa.Column[Any], default: str | int | bool) -> None:
+    """Add a column that may not be null, with a value for the rows that exist.
+
+    MySQL gives text no default and fills it with nothing: such rows are mended afterwards, again if we die in between.
+    """
+    name = column.name
+    bind = op.get_bind()
+    plain_text = isinstance(column.type, sa.Text)
+    if not (plain_text and bind.dialect.name != "sqlite"):
+        column = sa.Column(name, column.type, nullable=False, server_default=_literal(default))
+    add_column(table_name, column)
+    if plain_text and default != "":
+        there = sa.table(table_name, sa.column(name))
+        bind.execute(sa.update(there).where(there.c[name] == "").values({name: default}))
+
+
+def _literal(default: str | int | bool) -> Any:
+    if isinstance(default, str):
+        return default
+    return sa.text(str(int(default)))
+
+
 def insert_once(table_name: str, key_name: str, row: dict[str, object]) -> None:
     """Insert a row unless one with this key is there."""
     there = sa.table(table_name, *[sa.column(name) for name in row])

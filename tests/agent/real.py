@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from testbed.bed import HERE, Bed
+from tests.support.server import NO_NETWORK
 
 IMAGE = "local/busybox:1"
 AGENT_IMAGE = "local/agent:1"
@@ -95,7 +96,7 @@ async def agent_process(bed: Bed, folder: Path, *arguments: str) -> AsyncIterato
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("CATTLE_", "DOCKER_"))}
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "remuda.run.agent", *arguments, "--state", str(folder), "--docker", f"unix://{bed.socket(1)}",
+            *NO_NETWORK, sys.executable, "-m", "remuda.run.agent", *arguments, "--state", str(folder), "--docker", f"unix://{bed.socket(1)}",
             stdout=output, stderr=output, env=environment,
         )  # fmt: skip
     running = AgentProcess(process, log)

@@ -91,6 +91,31 @@ async def test_a_running_container_is_removed_by_force_only(engine: Engine) -> N
     await engine.remove(container, force=True)
 
 
+async def test_a_volume_is_made_once_and_kept_while_a_container_has_it(engine: Engine) -> None:
+    assert "data" not in {one["Name"] for one in await engine.volumes()}
+    await engine.create_volume("data", "local", {})
+    await engine.create_volume("data", "local", {})
+    (made,) = [one for one in await engine.volumes() if one["Name"] == "data"]
+    assert made["Driver"] == "local"
+    assert made["Mountpoint"]
+    user = {**wish("sleep", "60"), "HostConfig": {"Binds": ["data:/data"]}}
+    container = await engine.create("user", user)
+    with pytest.raises(EngineError, match="in use") as refused:
+        await engine.remove_volume("data")
+    assert refused.value.status == 409
+    await engine.remove(container, force=True)
+    await engine.remove_volume("data")
+    await engine.remove_volume("data")
+    assert "data" not in {one["Name"] for one in await engine.volumes()}
+
+
+async def test_a_driver_that_is_not_there_is_told(engine: Engine) -> None:
+    if isinstance(engine, FakeEngine):
+        engine.refuse_volume = "error looking up volume plugin nowhere: plugin not found"
+    with pytest.raises(EngineError, match="nowhere"):
+        await engine.create_volume("data", "nowhere", {})
+
+
 async def test_events_begin_with_an_empty_document_and_tell_what_happens(engine: Engine) -> None:
     heard: list[tuple[str, str]] = []
     listening = asyncio.Event()
@@ -158,6 +183,24 @@ async def test_output_is_told_apart_and_commands_run(bed: Bed) -> None:
     finally:
         await engine.remove(container, force=True)
         await engine.close()
+
+
+async def test_a_containers_own_terminal_is_joined_and_left_without_ending_it(engine: Engine) -> None:
+    container = await engine.create("console", {**wish("cat"), "OpenStdin": True, "Tty": True})
+    await engine.start(container)
+    for number in (1, 2):
+        joined = await engine.attach(container)
+        async with asyncio.timeout(20):
+            await joined.resize(100, 30)
+            await joined.write(b"round %d\n" % number)
+            found = b""
+            while b"round %d" % number not in found:
+                found += (await joined.read())[1]
+        await joined.close()
+        assert (await engine.inspect(container))["State"]["Status"] == "running"
+    await engine.remove(container, force=True)
+    with pytest.raises(EngineError):
+        await engine.attach(container)
 
 
 async def test_an_engine_that_is_not_there_says_what_to_look_at() -> None:

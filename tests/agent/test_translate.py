@@ -164,6 +164,33 @@ def test_a_shared_network_has_no_hostname_of_its_own() -> None:
     assert "Hostname" not in made(network_mode="container:other", hostname="h")
 
 
+def resolver(address: str, **spec: Any) -> tuple[list[str], list[str]]:
+    assignment = Assignment(
+        seq=3, uuid="u", desired="running", name="n", spec=launch(**spec), managed_ip=address, mac="m"
+    )
+    found = translate(assignment).document["HostConfig"]
+    return found.get("Dns", []), found.get("DnsSearch", [])
+
+
+def test_whom_a_container_asks_for_names() -> None:
+    own = {labels.STACK_NAME: "Shop", labels.STACK_SERVICE_NAME: "Shop/web/log"}
+    search = ["web.shop.rancher.internal", "shop.rancher.internal", "rancher.internal"]
+    us = ["169.254.169.250"]
+    user: dict[str, Any] = {"dns": ["1.1.1.1"], "dns_search": ["example.com"]}
+    assert resolver("10.42.0.9", labels=own) == (us, search)
+    assert resolver("10.42.0.9", labels=own, **user) == (us, [*search, "example.com"])
+    assert resolver("10.42.0.9", labels={**own, labels.DNS_PRIORITY: "service_last"}) == (us, [*search[1:], search[0]])
+    assert resolver("10.42.0.9") == (us, ["rancher.internal"])
+    assert resolver("", network_mode="host", labels=own, **user) == (["1.1.1.1"], ["example.com"])
+    asks = {**own, labels.CONTAINER_DNS: "true"}
+    assert (
+        resolver("", network_mode="host", labels=asks)
+        == resolver("", network_mode="bridge", labels=asks)
+        == (us, search)
+    )
+    assert resolver("", network_mode="none", labels=asks) == ([], [])
+
+
 def test_names_are_readable_and_unique() -> None:
     first = Assignment(seq=1, uuid="aaaa-1", desired="running", name="a b/web_1")
     second = Assignment(seq=2, uuid="bbbb-2", desired="running", name="a b/web_1")
@@ -176,3 +203,15 @@ def test_the_hash_ignores_the_order_of_maps() -> None:
     one = launch(environment={"A": "1", "B": "2"})
     two = launch(environment={"B": "2", "A": "1"})
     assert spec_hash(one) == spec_hash(two) != spec_hash(launch())
+
+
+def test_where_no_network_service_may_run_docker_does_what_it_can() -> None:
+    assignment = Assignment(
+        seq=3, uuid="u", desired="running", name="n", spec=launch(ports=["8080:80"]), managed_ip="10.42.0.9", mac="m"
+    )
+    served, alone = (translate(assignment, served=yes).document["HostConfig"] for yes in (True, False))
+    assert served["NetworkMode"] == alone["NetworkMode"] == "remuda"
+    assert served["PortBindings"] == {}
+    assert served["Dns"] == ["169.254.169.250"]
+    assert alone["PortBindings"] == {"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}
+    assert not alone.get("Dns")

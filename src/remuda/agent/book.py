@@ -1,7 +1,7 @@
 """What the agent remembers: its assignments and how far each was carried out. One small file, written atomically.
 
 With it a host restarts its own containers while no server can be reached, and a restarted agent repeats nothing.
-Credentials for registries are never written: they live in memory until the assignment is carried out.
+Credentials for registries and values of secrets are never written: they live in memory only.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Book:
 
     def __init__(self, folder: Path | None) -> None:
         self._path = folder / NAME if folder else None
+        self.folder = str(folder.absolute()) if folder else ""
         self.page = Page()
         self.changed = False
         self.trouble = ""
@@ -82,7 +83,11 @@ class Book:
             touched.add(wish.uuid)
             current = self.assignments.get(wish.uuid)
             # A complete list is the truth even if its numbers are lower: the server's database may have been restored.
-            newer = current is None or wish.seq > current.seq or (wish.seq == current.seq and wish.registry_auth)
+            newer = (
+                current is None
+                or wish.seq > current.seq
+                or (wish.seq == current.seq and (wish.registry_auth or wish.secrets))
+            )
             if newer or (message.complete and wish != current):
                 self.assignments[wish.uuid] = wish
                 self.changed = True
@@ -124,7 +129,9 @@ class Book:
     def bytes(self) -> bytes:
         """The file's content, without secrets."""
         clean = {
-            uuid: msgspec.structs.replace(wish, registry_auth="") if wish.registry_auth else wish
+            uuid: msgspec.structs.replace(wish, registry_auth="", secrets={})
+            if wish.registry_auth or wish.secrets
+            else wish
             for uuid, wish in self.assignments.items()
         }
         return msgspec.json.encode(msgspec.structs.replace(self.page, assignments=clean))

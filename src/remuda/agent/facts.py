@@ -186,7 +186,10 @@ def material(before: HostFacts | None, after: HostFacts) -> bool:
     """Is ``after`` worth a message?"""
     if before is None:
         return True
-    fixed = ("hostname", "agent_ip", "labels", "docker", "docker_message", "docker_version", "kernel")
+    fixed = (
+        "hostname", "agent_ip", "labels", "docker", "docker_message", "docker_version", "kernel", "network", "network_message",
+        "network_keys", "network_use", "link_mtu",
+    )  # fmt: skip
     if any(getattr(before, name) != getattr(after, name) for name in fixed):
         return True
     if before.info.get("osInfo") != after.info.get("osInfo"):

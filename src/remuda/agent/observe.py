@@ -36,6 +36,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     started: int | None = None
     created: int = 0
     address: str = ""
+    addresses: dict[str, str] = {}
+    """Docker's network -> address, while it runs."""
     network: str = ""
     """Docker's network mode; ``container:<id>`` when it lives in another one's."""
     ports: tuple[Port, ...] = ()
@@ -83,6 +85,11 @@ def from_inspect(document: dict[str, Any], agent: str) -> Container:
         started=milliseconds(str(state.get("StartedAt", ""))),
         created=milliseconds(str(document.get("Created", ""))) or 0,
         address=_address(network),
+        addresses={
+            name: str(attached["IPAddress"])
+            for name, attached in (network.get("Networks") or {}).items()
+            if attached and attached.get("IPAddress")
+        },
         network=str(host.get("NetworkMode") or ""),
         ports=_ports(network.get("Ports") or {}),
         error=str(state.get("Error", "")),
@@ -169,6 +176,7 @@ def _facts(
         "Created": document.get("Created", ""),
         "Image": document.get("Image", ""),
         "Driver": document.get("Driver", ""),
+        "Health": str((state.get("Health") or {}).get("Status", "")) if state.get("Health") else "",
         "State": {key: state.get(key) for key in ("Status", "Pid", "ExitCode", "StartedAt", "FinishedAt", "OOMKilled")},
         "Config": {key: config.get(key) for key in ("Hostname", "User", "Cmd", "Entrypoint", "WorkingDir", "Tty")},
         "HostConfig": {key: host.get(key) for key in ("NetworkMode", "Privileged", "Memory", "CpuShares")},

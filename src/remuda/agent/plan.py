@@ -103,6 +103,11 @@ class Wait(Action, frozen=True):
     why: str
 
 
+def ends(action: Action) -> bool:
+    """Does this end a container that serves, with grace? What is removed by force does not serve any more."""
+    return isinstance(action, Stop | Restart | Remove) and action.timeout > 0
+
+
 def failed(before: Backoff | None, now: float, message: str) -> Backoff:
     """The backoff after a call to Docker failed."""
     failures = before.failures + 1 if before and not before.crashes else 1
@@ -129,8 +134,13 @@ def plan(
     now: float,
     *,
     complete: bool = True,
+    no_network: str = "",
+    lacking: Mapping[str, str] | None = None,
 ) -> list[Action]:
-    """The actions, at most one per container. ``complete`` = ``assignments`` are all there are."""
+    """The actions, at most one per container. ``complete`` = ``assignments`` are all there are.
+
+    ``no_network``: why no container can be attached to the managed network now. ``lacking``: what containers wait for, by uuid.
+    """
     listed = list(containers)
     owned: dict[str, list[Container]] = {}
     by_id = {container.id: container for container in listed}
@@ -138,7 +148,7 @@ def plan(
         if container.uuid:
             owned.setdefault(container.uuid, []).append(container)
     actions: list[Action] = []
-    companions = Companions(assignments, owned)
+    companions = Companions(assignments, owned, no_network, lacking or {})
     for uuid, assignment in sorted(assignments.items(), key=lambda item: (item[1].seq, item[0])):
         known, backoff = done.get(uuid), backoffs.get(uuid)
         if assignment.native:
@@ -172,7 +182,15 @@ class Companions:
     """Finds the containers that another one shares volumes or namespaces with: by uuid, or by launch configuration name
     within its deployment unit."""
 
-    def __init__(self, assignments: Mapping[str, Assignment], owned: Mapping[str, list[Container]]) -> None:
+    def __init__(
+        self,
+        assignments: Mapping[str, Assignment],
+        owned: Mapping[str, list[Container]],
+        no_network: str = "",
+        lacking: Mapping[str, str] | None = None,
+    ) -> None:
+        self.no_network = no_network
+        self.lacking = lacking or {}
         self._owned = owned
         self._assigned = assignments
         self._units: dict[tuple[str, str], str] = {}
@@ -248,9 +266,12 @@ def _managed(
 
 def _bring_up(wish: Assignment, container: Container | None, known: Done | None, companions: Companions) -> Action:
     found, missing = companions.resolve(wish.spec)
+    missing = missing or companions.lacking.get(wish.uuid, "")
     if missing:
         return Wait(wish.uuid, 0, missing)
     if container is None:
+        if companions.no_network and wish.managed_ip:
+            return Wait(wish.uuid, 0, companions.no_network)
         return Create(wish.uuid, True, found)
     shared = container.network.startswith(CONTAINER_MODE) and network_mode(wish.spec, found)
     if found and shared and shared != container.network:

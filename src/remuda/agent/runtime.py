@@ -14,9 +14,15 @@ from typing import NamedTuple
 import msgspec
 
 from remuda.agent import observe, plan
+from remuda.agent.balancer.drain import drain
+from remuda.agent.balancer.keeper import Balancers
 from remuda.agent.book import Book
+from remuda.agent.network.keeper import NetworkKeeper
 from remuda.agent.observe import Container
+from remuda.agent.pulls import Orders
+from remuda.agent.secrets import Vault
 from remuda.agent.translate import Untranslatable
+from remuda.agent.volumes import VolumeKeeper
 from remuda.agent.watch import Watch
 from remuda.agent.worker import Worker
 from remuda.core.model import REMOVED, RUNNING
@@ -47,6 +53,7 @@ class Runtime:
         book: Book,
         *,
         agent: str = "",
+        vault: Vault | None = None,
         on_report: Callable[[Iterable[str]], None] = lambda keys: None,
         on_docker: Callable[[], None] = lambda: None,
     ) -> None:
@@ -55,7 +62,12 @@ class Runtime:
             engine, agent, on_change=self._changed, on_docker=self._docker_changed, busy=lambda uuid: uuid in self._busy
         )
         self.on_report, self.on_docker = on_report, on_docker
-        self._worker = Worker(engine, agent)
+        self.volumes = VolumeKeeper(engine, lambda: self.watch.up)
+        self._vault = vault
+        self._worker = Worker(engine, agent, book.folder, vault)
+        self.orders = Orders(engine, self._worker.puller)
+        self._network: NetworkKeeper | None = None
+        self._balancers: Balancers | None = None
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._status: dict[str, Status] = {}
         self._waits: dict[str, str] = {}
@@ -64,6 +76,25 @@ class Runtime:
         self._told: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._save = asyncio.Event()
+
+    def attend(self, network: NetworkKeeper) -> None:
+        """Make managed containers only while their network is there, and tell the network what the engine shows."""
+        self._network = network
+        self._worker.served = network.served
+
+        def changed() -> None:
+            self._wake.set()
+            self.on_docker()
+
+        network.on_change = changed
+
+    def balance(self, balancers: Balancers) -> None:
+        """Tell the load balancers what the engine shows, and the server what is wrong with them."""
+        self._balancers = balancers
+        balancers.on_problem = self._report_soon
+
+    def _report_soon(self, uuids: Iterable[str]) -> None:
+        self.on_report(uuids)
 
     @property
     def ready(self) -> bool:
@@ -75,6 +106,7 @@ class Runtime:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.watch.run())
+                group.create_task(self.volumes.run())
                 group.create_task(self._loop())
                 group.create_task(self._saver())
         finally:
@@ -82,6 +114,7 @@ class Runtime:
             for task in workers:
                 task.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+            await self.orders.close()
             await self._worker.puller.close()
             self.book.save()
 
@@ -94,6 +127,7 @@ class Runtime:
             if old is None or new is None or new.seq > old.seq:
                 self._backoffs.pop(uuid, None)
             self._give_up_pull(uuid, new)
+        self.volumes.take(message.volumes, complete=message.complete)
         self._save.set()
         self._wake.set()
         self.on_report(touched)
@@ -150,6 +184,8 @@ class Runtime:
             changes["message"] = self._end(container, backoff)
         elif key in self._waits:
             changes["message"] = self._waits[key]
+        elif self._balancers is not None and self._balancers.problems.get(key):
+            changes["message"] = self._balancers.problems[key]
         return msgspec.structs.replace(base, **changes)
 
     def _end(self, container: Container, backoff: plan.Backoff | None) -> str:
@@ -158,7 +194,8 @@ class Runtime:
         wish = self.book.assignments.get(container.uuid)
         again = wish is not None and container.uuid in self._waits and backoff is not None and backoff.crashes
         if not again or backoff is None:
-            return sentence
+            waits = "" if backoff is not None and backoff.crashes else self._waits.get(container.uuid, "")
+            return f"{sentence}. {waits}" if waits else sentence
         times = f" ({backoff.failures} times in a row)" if backoff.failures > 1 else ""
         return f"{sentence}{times}; starts again after a pause of {plan.delay(backoff.failures):g} s"
 
@@ -185,7 +222,14 @@ class Runtime:
         now = _now()
         page = self.book.page
         actions = plan.plan(
-            page.assignments, self.watch.containers.values(), page.done, self._backoffs, now, complete=page.complete
+            page.assignments,
+            self.watch.containers.values(),
+            page.done,
+            self._backoffs,
+            now,
+            complete=page.complete,
+            no_network=self._network.missing() if self._network else "",
+            lacking=self._look_after_secrets(),
         )
         pause, waits = SLOW_SECONDS, {}
         for action in actions:
@@ -207,12 +251,24 @@ class Runtime:
             self.on_report(changed)
         return pause
 
+    def _look_after_secrets(self) -> dict[str, str]:
+        """Forget those of containers that are gone; what the others still lack, by uuid."""
+        if self._vault is None:
+            return {}
+        page = self.book.page
+        if page.complete:
+            wanted = {uuid for uuid, wish in page.assignments.items() if wish.desired != REMOVED}
+            self._vault.sweep(wanted | {container.uuid for container in self.watch.containers.values()})
+        return self._vault.lacking(page.assignments)
+
     async def _work(self, action: plan.Action) -> None:
         uuid = action.uuid
         wish = self.book.assignments.get(uuid)
         log.info("%s %s", type(action).__name__.lower(), self._name(uuid))
         target = getattr(action, "container", None)
         try:
+            if self._balancers is not None and plan.ends(action) and self._balancers.is_target(uuid):
+                await self._drain(target, wish)
             target = await self._carry_out(action, wish) or target
             await self._look(uuid, action, target)
         finally:
@@ -221,6 +277,11 @@ class Runtime:
             self._busy.pop(uuid, None)
             self.on_report([uuid])
             self._wake.set()
+
+    async def _drain(self, container: str | None, wish: Assignment | None) -> None:
+        shown = self.watch.containers.get(container or "")
+        state = shown.engine.get("State", {}) if shown is not None else {}
+        await drain(int(state.get("Pid") or 0), wish.spec.drain_timeout_ms if wish else None)
 
     async def _carry_out(self, action: plan.Action, wish: Assignment | None) -> str | None:
         uuid = action.uuid
@@ -301,6 +362,12 @@ class Runtime:
             uuid for uuid, wish in self.book.assignments.items() if wish.native and wish.external_id == shown.id
         ]
         self.on_report(requested or [shown.uuid or f"docker:{shown.id}"])
+        if any(mount.get("Type") == "volume" for mount in shown.engine.get("Mounts") or ()):
+            self.volumes.wake()
+        if self._network is not None:
+            self._network.changed()
+        if self._balancers is not None:
+            self._balancers.changed()
         self._wake.set()
 
     def _crashed(self, container: Container) -> None:
@@ -310,6 +377,9 @@ class Runtime:
 
     def _docker_changed(self) -> None:
         self.on_docker()
+        self.volumes.wake()
+        if self._network is not None:
+            self._network.docker_changed()
         self._wake.set()
 
     async def _saver(self) -> None:

@@ -21,9 +21,11 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from remuda import __version__
 from remuda.agent.conversation import Conversation, Ended, Final, Outbox
+from remuda.agent.health.prober import Prober
 from remuda.agent.identity import Identity, IdentityFile
 from remuda.agent.register import Unregistered, base_of, basic, fetch_ca, has_fingerprint, register, trust
 from remuda.agent.runtime import Runtime
+from remuda.agent.surroundings import Surroundings
 from remuda.core import wire
 from remuda.ports.engine import Engine
 
@@ -53,7 +55,11 @@ class Session:
         address: Callable[[str, str], str],
         registration_url: str = "",
         ca_fingerprint: str = "",
+        surroundings: Surroundings | None = None,
+        prober: Prober | None = None,
     ) -> None:
+        self._prober = prober
+        self._surroundings = surroundings or Surroundings()
         self._runtime, self._engine = runtime, engine
         self._keep, self.identity = keep, identity
         self._machine, self._boot = machine, boot
@@ -66,6 +72,10 @@ class Session:
         self.connected = False
         runtime.on_report = self._outbox.report
         runtime.on_docker = self._outbox.docker_changed
+        runtime.orders.on_news = self._outbox.pull
+        runtime.volumes.on_change = self._outbox.volumes_changed
+        if prober is not None:
+            prober.on_result = self._outbox.sighting
 
     async def run(self) -> None:
         """For ever."""
@@ -187,6 +197,7 @@ class Session:
             machine=self._machine,
             boot=self._boot,
             applied_seq=self._runtime.book.applied_seq,
+            scene_through=self._surroundings.scene.through,
             facts=facts,
         )
         await socket.send(wire.encode(hello).decode())
@@ -199,9 +210,18 @@ class Session:
         if not isinstance(first, wire.Welcome):
             raise Ended(f"the server began with {type(first).__name__} instead of a welcome")
         self.connected, self._refusals = True, 0
+        self._surroundings.welcome(first.host)
         log.info("Connected to %s as host %s", first.server or base_of(identity.url), first.host)
         await Conversation(
-            socket, first, self._runtime, self._engine, self._outbox, lambda: self._collect(address), facts
+            socket,
+            first,
+            self._runtime,
+            self._engine,
+            self._outbox,
+            lambda: self._collect(address),
+            facts,
+            self._surroundings,
+            self._prober,
         ).run()
 
 

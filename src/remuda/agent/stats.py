@@ -139,7 +139,7 @@ def _disks(proc: Path) -> list[dict[str, Any]]:
     sums = {"Read": 0, "Write": 0}
     for line in (proc / "diskstats").read_text().splitlines():
         numbers = line.split()
-        if not numbers[2].startswith(("loop", "ram", "dm-")) and not numbers[2][-1:].isdigit():
+        if not numbers[2].startswith(("loop", "ram", "dm-")) and not numbers[2][-1:].isdecimal():
             sums["Read"] += int(numbers[5]) * _SECTOR
             sums["Write"] += int(numbers[9]) * _SECTOR
     return [{"stats": sums}]

@@ -1,4 +1,5 @@
-"""Logs, shells and statistics, on demand of the server, inside the agent's one connection.
+"""Logs, shells, statistics, ports of containers and the engine itself, on demand of the server, inside the agent's one
+connection.
 
 Every stream has a window: the agent sends no more bytes than the other side made room for, and accepts no more than it
 offered. So a slow browser holds up its own stream and nothing else. All streams end with the connection.
@@ -12,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from remuda.agent import ports
 from remuda.agent.stats import StatsFeed
 from remuda.agent.watch import closing
 from remuda.core import wire
@@ -118,16 +120,18 @@ class Streams:
             match message.kind:
                 case "logs":
                     await self._logs(stream, message.args)
-                case "exec":
-                    end = wire.StreamEnd(stream=stream.number, exit_code=await self._exec(stream, message.args))
                 case "stats":
                     await self._stats(stream, message.args)
+                case "exec" | "console" | "port" | "docker":
+                    running = await self._begin(message.kind, message.args)
+                    reads = message.kind != "exec" or bool(message.args.get("stdin", False))
+                    end = wire.StreamEnd(stream=stream.number, exit_code=await self._carry(stream, running, reads))
                 case other:
                     end = wire.StreamEnd(stream=stream.number, error=f"This agent knows no stream of kind {other!r}")
         except asyncio.CancelledError:
             self._streams.pop(stream.number, None)
             raise
-        except (EngineError, TimeoutError) as error:
+        except (EngineError, ports.NotReached, TimeoutError) as error:
             end = wire.StreamEnd(stream=stream.number, error=str(error) or "Docker did not answer in time")
         except Exception as error:  # one stream's failure is its own
             log.exception("Stream %s (%s) failed", stream.number, message.kind)
@@ -155,11 +159,20 @@ class Streams:
             async for document in documents:
                 await stream.put("out", document, whole=True)
 
-    async def _exec(self, stream: Stream, args: dict[str, Any]) -> int:
-        command, reads = [str(word) for word in args.get("command") or ["sh"]], bool(args.get("stdin", False))
-        running = await self._engine.exec(
-            str(args["container"]), command, tty=bool(args.get("tty", False)), stdin=reads
-        )
+    async def _begin(self, kind: str, args: dict[str, Any]) -> ExecStream:
+        """What bytes are carried from and to."""
+        if kind == "docker":
+            return await self._engine.dial()
+        container = str(args["container"])
+        if kind == "console":
+            return await self._engine.attach(container)
+        if kind == "port":
+            return await ports.dial(self._engine, container, int(args["port"]), tls=bool(args.get("tls", False)))
+        command = [str(word) for word in args.get("command") or ["sh"]]
+        tty, stdin = bool(args.get("tty", False)), bool(args.get("stdin", False))
+        return await self._engine.exec(container, command, tty=tty, stdin=stdin)
+
+    async def _carry(self, stream: Stream, running: ExecStream, reads: bool) -> int:
         feeding = asyncio.create_task(self._feed(stream, running, reads))
         try:
             while True:
@@ -178,7 +191,7 @@ class Streams:
             channel, data = await stream.inbox.get()
             if channel == "resize":
                 width, _, height = data.decode("ascii", "replace").lower().partition("x")
-                if width.isdigit() and height.isdigit():
+                if width.isdecimal() and height.isdecimal():
                     with contextlib.suppress(EngineError):
                         await running.resize(int(width), int(height))
                 continue

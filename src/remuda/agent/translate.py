@@ -18,8 +18,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from remuda.agent.network import attach
+from remuda.agent.network.state import DOCKER_NETWORK
 from remuda.agent.observe import AGENT_UUID
+from remuda.agent.secrets import TARGET as SECRETS_TARGET
 from remuda.core import labels
+from remuda.core.balancing.haproxy import FOLDER as HAPROXY_FOLDER
+from remuda.core.network.names import search_domains
 from remuda.core.spec import LaunchConfig
 from remuda.core.wire import Assignment
 
@@ -43,14 +48,29 @@ class Translation(NamedTuple):
     document: Document
 
 
-def translate(assignment: Assignment, containers: Mapping[str, str] | None = None, agent: str = "") -> Translation:
-    """The create call for ``assignment``. ``containers`` maps uuids (and names) of its companions to Docker ids."""
+def translate(
+    assignment: Assignment,
+    containers: Mapping[str, str] | None = None,
+    agent: str = "",
+    folder: str = "",
+    *,
+    served: bool = True,
+    secrets: str = "",
+) -> Translation:
+    """The create call for ``assignment``. ``containers`` maps uuids (and names) of its companions to Docker ids.
+
+    ``folder`` is the agent's own on the host: load balancers find their configuration in it. Where no network service may run
+    (not ``served``) nobody answers for names or publishes ports but Docker. ``secrets`` is the folder on the host with those
+    of this container.
+    """
     known = containers or {}
     spec = assignment.spec
     if not spec.image:
         raise Untranslatable("The launch configuration names no image (imageUuid)")
     exposed, bindings = _ports(spec)
     binds, volumes = _volumes(spec)
+    if assignment.balancer and folder:
+        binds = [*binds, f"{folder}/balancer/{assignment.uuid}:{HAPROXY_FOLDER}"]
     document: Document = {
         "Image": spec.image,
         "Labels": {**spec.labels, **_signature(assignment, agent)},
@@ -61,7 +81,22 @@ def translate(assignment: Assignment, containers: Mapping[str, str] | None = Non
         "Volumes": volumes,
         "HostConfig": _host_config(spec, bindings, binds, known),
     }
+    if spec.secrets:
+        document["HostConfig"]["Mounts"] = [_secrets(secrets)]
     hostname = _hostname(assignment)
+    if assignment.managed_ip:
+        document |= attach.endpoint(assignment.managed_ip, assignment.mac)
+        document["HostConfig"] |= _managed(spec) if served else {"NetworkMode": DOCKER_NETWORK}
+    elif (
+        served
+        and labels.truthy(spec.labels.get(labels.CONTAINER_DNS, ""))
+        and document["HostConfig"]["NetworkMode"]
+        in (
+            "host",
+            "bridge",
+        )
+    ):
+        document["HostConfig"] |= _resolver(spec)
     optional = {
         "Cmd": spec.command,
         "Entrypoint": spec.entry_point,
@@ -71,9 +106,42 @@ def translate(assignment: Assignment, containers: Mapping[str, str] | None = Non
         "WorkingDir": spec.working_dir,
         "StopSignal": spec.stop_signal,
         "StopTimeout": spec.stop_timeout,
+        "Healthcheck": _healthcheck(spec),
     }
     document.update({key: value for key, value in optional.items() if value not in (None, "")})
     return Translation(container_name(assignment), document)
+
+
+def _secrets(folder: str) -> Document:
+    """A mount, unlike a bind, that Docker refuses when the folder is missing: no container starts without its secrets."""
+    if not folder:
+        raise Untranslatable("This agent cannot keep secrets")
+    return {"Type": "bind", "Source": folder, "Target": SECRETS_TARGET, "ReadOnly": True}
+
+
+def _healthcheck(spec: LaunchConfig) -> Document | None:
+    """The engine's own health check; what is left out stays as the image has it."""
+    second = 1_000_000_000
+    values = {
+        "Test": spec.health_cmd,
+        "Interval": spec.health_interval and spec.health_interval * second,
+        "Timeout": spec.health_timeout and spec.health_timeout * second,
+        "StartPeriod": spec.health_start_period and spec.health_start_period * second,
+        "Retries": spec.health_retries,
+    }
+    return {key: value for key, value in values.items() if value} or None
+
+
+def _managed(spec: LaunchConfig) -> Document:
+    """The host's side of a container of the managed network: its ports are published by us, its questions answered by us."""
+    return {**_resolver(spec), "NetworkMode": DOCKER_NETWORK, "PortBindings": {}, "PublishAllPorts": False}
+
+
+def _resolver(spec: LaunchConfig) -> Document:
+    stack, service = spec.labels.get(labels.STACK_NAME, ""), spec.labels.get(labels.STACK_SERVICE_NAME, "")
+    priority = spec.labels.get(labels.DNS_PRIORITY, "")
+    primary = service.split("/")[1] if "/" in service else ""
+    return attach.resolver(search_domains(stack, primary, spec.dns_search, priority))
 
 
 def container_name(assignment: Assignment) -> str:
@@ -177,7 +245,7 @@ def _namespace(mode: str, known: Mapping[str, str]) -> str:
 
 
 def network_mode(spec: LaunchConfig, known: Mapping[str, str]) -> str:
-    """Docker's network mode; the managed network is the engine's own bridge for now."""
+    """Docker's network mode; without an address of the managed network such a container gets the engine's own bridge."""
     if spec.network_mode.startswith(CONTAINER_MODE):
         return _namespace(spec.network_mode, known)
     if spec.network_launch_config:

@@ -21,8 +21,9 @@ RELIST_SECONDS = 30.0
 PING_SECONDS = 1.5
 _RETRY_SECONDS = 0.5
 _CHANGES = frozenset(
-    {"create", "start", "die", "stop", "kill", "destroy", "pause", "unpause", "rename", "oom", "update", "restart"}
-)
+    {"create", "start", "die", "stop", "kill", "destroy", "pause", "unpause", "rename", "oom", "update", "restart",
+     "health_status"}
+)  # fmt: skip
 _SILENT = frozenset({"kill", "stop", "restart", "oom"})
 """Events that are always followed by one that tells the outcome (die, start)."""
 
@@ -44,6 +45,11 @@ async def closing(items: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     inner = group.exceptions[0]
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def _health_in(status: str) -> str:
+    """What the engine's own check says, from the words of its list (``Up 5 minutes (healthy)``)."""
+    return next((word for word in ("unhealthy", "healthy") if f"({word})" in status), "")
 
 
 class Watch:
@@ -98,12 +104,15 @@ class Watch:
 
     async def relist(self) -> None:
         """Compare the engine's list with the view and inspect what differs."""
-        listed = {str(item["Id"]): str(item.get("State", "")) for item in await self._engine.containers()}
+        items = await self._engine.containers()
+        listed = {str(item["Id"]): str(item.get("State", "")) for item in items}
+        health = {str(item["Id"]): _health_in(str(item.get("Status", ""))) for item in items}
         for gone in [known for known in self.containers if known not in listed]:
             self._put(gone, None)
         for found, state in listed.items():
             known = self.containers.get(found)
-            if known is None or known.state != state or not known.engine:
+            moved = known is not None and health[found] not in ("", known.engine.get("Health"))
+            if known is None or known.state != state or not known.engine or moved:
                 await self.refresh(found)
         self.seen = True
 

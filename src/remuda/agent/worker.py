@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from remuda.agent import plan
+from remuda.agent.secrets import Unkept, Vault
 from remuda.agent.translate import translate
 from remuda.core import labels
 from remuda.core.wire import Assignment
@@ -69,13 +70,17 @@ class Puller:
 class Worker:
     """``run(action, ...)`` returns Docker's id of the container it worked on, or None when there is none any more."""
 
-    def __init__(self, engine: Engine, agent: str) -> None:
-        self._engine, self._agent = engine, agent
+    def __init__(self, engine: Engine, agent: str, folder: str = "", vault: Vault | None = None) -> None:
+        self._engine, self._agent, self._folder, self._vault = engine, agent, folder, vault
         self._starts, self._stops = asyncio.Semaphore(STARTS), asyncio.Semaphore(STOPS)
         self.puller = Puller(engine)
+        self.served = True
+        """Does a network service run on this host?"""
 
     async def run(self, action: plan.Action, wish: Assignment | None, tell: Tell) -> str | None:
         """Do it. Raises what Docker refused."""
+        if wish is not None and isinstance(action, plan.Create | plan.Start | plan.Restart):
+            await self._provide(wish)
         match action:
             case plan.Create(start=start, companions=companions) if wish is not None:
                 return await self._create(wish, start, companions, tell)
@@ -95,12 +100,23 @@ class Worker:
                 return container
             case plan.Remove(container=container, timeout=grace):
                 async with self._stops:
-                    await self._remove(container, grace)
+                    await self._remove(container, grace, _takes_volumes(wish))
                 return container
         raise TypeError(f"Nobody knows how to do {action!r}")
 
+    async def _provide(self, wish: Assignment) -> None:
+        """A container never starts without its secrets."""
+        if self._vault is None or not wish.spec.secrets:
+            return
+        try:
+            await self._vault.provide(wish)
+        except Unkept as error:
+            raise EngineError(500, str(error)) from error
+
     async def _create(self, wish: Assignment, start: bool, companions: Mapping[str, str], tell: Tell) -> str:
-        name, document = translate(wish, companions, self._agent)
+        kept = self._vault.folder(wish.uuid) if self._vault is not None else ""
+        name, document = translate(wish, companions, self._agent, self._folder, served=self.served, secrets=kept)
+        await self._volumes(wish)
         image = wish.spec.image
         if wish.spec.labels.get(labels.PULL_IMAGE) == "always":
             await self._pull(image, wish.registry_auth, tell)
@@ -111,6 +127,16 @@ class Worker:
         if container is None:
             raise EngineError(404, f"Docker pulled {image} and yet does not have it: is the name right?")
         return container
+
+    async def _volumes(self, wish: Assignment) -> None:
+        """What a container needs must be there before it: Docker would make it by the name alone."""
+        for volume in wish.volumes:
+            try:
+                await self._engine.create_volume(volume.name, volume.driver, volume.options)
+            except EngineDown:
+                raise
+            except EngineError as error:
+                raise EngineError(error.status, f"The volume {volume.name} cannot be made: {error}") from error
 
     async def _make(self, name: str, document: dict[str, object], start: bool) -> str | None:
         """Create, and start within the same turn; None when the image is missing."""
@@ -133,7 +159,7 @@ class Worker:
         except EngineError as error:
             raise EngineError(error.status, f"The image {image} cannot be pulled to this host: {error}") from error
 
-    async def _remove(self, container: str, grace: int) -> None:
+    async def _remove(self, container: str, grace: int, volumes: bool) -> None:
         if grace > 0:
             try:
                 await self._engine.stop(container, grace)
@@ -143,4 +169,9 @@ class Worker:
                 if error.status == 404:
                     return
                 # a container that will not stop is removed by force
-        await self._engine.remove(container, force=True)
+        await self._engine.remove(container, force=True, volumes=volumes)
+
+
+def _takes_volumes(wish: Assignment | None) -> bool:
+    """Do a container's nameless volumes go with it?"""
+    return wish is None or wish.spec.labels.get(labels.VOLUME_CLEANUP, "").strip().lower() != "none"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from remuda.agent.surroundings import Surroundings
 from remuda.core import wire
 from remuda.core.model import REMOVED, RUNNING
+from remuda.core.pulls import DONE, FAILED, Pull
+from remuda.core.volumes import names_of
 
 
 class Pipe:
@@ -76,9 +79,28 @@ class Machine:
     """(what, uuid) for every start, stop, removal: what a user would notice."""
     failing: set[str] = field(default_factory=set)
     """Images that cannot be pulled here."""
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    scenes: list[wire.SceneUpdate] = field(default_factory=list)
+    """Every update of the scene that was ever received."""
+    told_keys: list[tuple[list[int], int]] = field(default_factory=list)
+    """Which generations were told, and which to use."""
+
+    images: set[str] = field(default_factory=set)
+    """What orders to pull brought here."""
+    pulls: bool = True
+    """False: orders to pull are taken, and nothing comes of them."""
+    disks: dict[str, str] = field(default_factory=dict)
+    """Named volumes -> driver. They outlive the machine's power."""
+    orders: dict[str, wire.VolumeOrder] = field(default_factory=dict)
+    tunnels: bool = False
+    """Does it say which keys its tunnels accept?"""
+    link_mtu: int = 0
 
     def facts(self) -> wire.HostFacts:
-        return wire.HostFacts(hostname=self.name, agent_ip="10.0.0.1", labels={"zone": self.name[-1]}, docker="up")
+        around = self.surroundings
+        said = {"network_keys": sorted(around.keys), "network_use": around.use} if self.tunnels else {}
+        return wire.HostFacts(hostname=self.name, agent_ip="10.0.0.1", labels={"zone": self.name[-1]}, docker="up",
+                              link_mtu=self.link_mtu, **said)  # fmt: skip
 
     def apply(self, assign: wire.Assign) -> None:
         if assign.complete:
@@ -87,12 +109,20 @@ class Machine:
                 del self.boxes[uuid]
                 self.touched.append(("removed", uuid))
             self.known = {}
+            self.orders = {}
         for item in assign.items:
             old = self.known.get(item.uuid)
             if old is not None and old.seq >= item.seq:
                 continue
             self.known[item.uuid] = item
             self._carry_out(item, old)
+        for order in assign.volumes:
+            name = order.wish.name
+            self.orders[name] = order
+            if order.desired != REMOVED:
+                self.disks.setdefault(name, order.wish.driver)
+            elif not any(name in names_of(box.assignment.spec) for box in self.boxes.values()):
+                self.disks.pop(name, None)
         self.applied = max(self.applied, assign.through)
 
     def _carry_out(self, item: wire.Assignment, old: wire.Assignment | None) -> None:
@@ -106,6 +136,10 @@ class Machine:
         if box is None:
             if wanted and item.spec.image not in self.failing:
                 self.made += 1
+                for volume in item.volumes:
+                    self.disks.setdefault(volume.name, volume.driver)
+                for name in names_of(item.spec):
+                    self.disks.setdefault(name, "local")
                 self.boxes[item.uuid] = Box(item, f"{self.name}-{self.made}")
                 self.touched.append(("started", item.uuid))
             return
@@ -130,6 +164,18 @@ class Machine:
             uuid=uuid, external_id=box.external_id, name=box.assignment.name, observed="running" if box.running else "exited",
             exit_code=None if box.running else 0, restarts=box.restarts, applied_seq=seq,
         )  # fmt: skip
+
+    def volumes(self) -> list[wire.VolumeReport] | None:
+        """All named volumes; nothing is said where there never were any."""
+        if not self.disks and not self.orders:
+            return None
+        return [
+            wire.VolumeReport(
+                name=name, uuid=order.uuid if (order := self.orders.get(name)) else "", driver=self.disks.get(name, "local"),
+                seen="present" if name in self.disks else "absent", applied_seq=order.seq if order else 0,
+            )
+            for name in {**self.disks, **self.orders}
+        ]  # fmt: skip
 
     def power_off(self) -> None:
         self.on = False
@@ -172,7 +218,7 @@ class FakeAgent:
     async def _session(self, pipe: Pipe) -> None:
         machine = self.machine
         await self._say(pipe, wire.Hello(machine=machine.machine, boot=machine.boot, applied_seq=machine.applied,
-                                         facts=machine.facts()))  # fmt: skip
+                                         scene_through=machine.surroundings.scene.through, facts=machine.facts()))  # fmt: skip
         while machine.on:
             try:
                 async with asyncio.timeout(wire.SILENCE_SECONDS):
@@ -189,6 +235,7 @@ class FakeAgent:
                 self.refused = message.reason if message.final else ""
             case wire.Welcome():
                 self.sessions += 1
+                self.machine.surroundings.welcome(message.host)
                 await self._observe(pipe, list(self.machine.boxes), complete=True)
             case wire.Assign():
                 await asyncio.sleep(self.pace)
@@ -196,8 +243,12 @@ class FakeAgent:
                     return
                 self.machine.apply(message)
                 await self._observe(pipe, [a.uuid for a in message.items])
+            case wire.SceneUpdate() | wire.NetworkKeys():
+                await self._look_around(pipe, message)
             case wire.Ping():
                 await self._say(pipe, wire.Pong(token=message.token))
+            case wire.PullOrder():
+                await self._pull(pipe, message)
             case wire.StreamOpen():
                 payload = f"{message.kind} of {self.machine.name}".encode()
                 await self._say(pipe, wire.StreamData(stream=message.stream, payload=payload))
@@ -210,10 +261,29 @@ class FakeAgent:
                     await self._say(pipe, wire.StreamData(stream=message.stream, payload=message.payload))
                     await self._say(pipe, wire.StreamCredit(stream=message.stream, amount=len(message.payload)))
 
+    async def _pull(self, pipe: Pipe, message: wire.PullOrder) -> None:
+        if self.machine.pulls:
+            failed = message.image in self.machine.failing
+            self.machine.images |= set() if failed else {message.image}
+            pull = Pull(state=FAILED, message="no such image") if failed else Pull(state=DONE, percent=100)
+            await self._say(pipe, wire.Pulled(task=message.task, pull=pull))
+
+    async def _look_around(self, pipe: Pipe, message: wire.SceneUpdate | wire.NetworkKeys) -> None:
+        if isinstance(message, wire.NetworkKeys):
+            self.machine.surroundings.take_keys(message)
+            self.machine.told_keys.append((sorted(message.keys), message.use))
+            if self.machine.tunnels:
+                await self._say(pipe, wire.Facts(facts=self.machine.facts()))
+            return
+        self.machine.scenes.append(message)
+        if not self.machine.surroundings.take(message) and not message.complete:
+            await self._say(pipe, wire.SceneWanted())
+
     async def _observe(self, pipe: Pipe, uuids: list[str], *, complete: bool = False) -> None:
         self.number += 1
         await self._say(pipe, wire.Observed(number=self.number, containers=[self.machine.report(u) for u in uuids],
-                                            complete=complete, applied_seq=self.machine.applied))  # fmt: skip
+                                            complete=complete, applied_seq=self.machine.applied,
+                                            volumes=self.machine.volumes()))  # fmt: skip
 
     async def _say(self, pipe: Pipe, message: wire.Message) -> None:
         if self.machine.on:

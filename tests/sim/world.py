@@ -14,6 +14,7 @@ from remuda.adapters.sql.store import SqlStore
 from remuda.control.plane import ControlPlane
 from remuda.core.model import REMOVED, Account, Agent, Host, Instance, Service, Stack
 from remuda.core.spec import LaunchConfig
+from remuda.ports.keyring import Keyring
 from remuda.ports.leases import ServerInfo
 from remuda.ports.store import ALIVE, eq
 
@@ -31,7 +32,12 @@ class Server:
         self.leases: MemoryLeases = world.cluster.leases(name)
         self.bus: MemoryBus = world.hub.bus()
         self.plane = ControlPlane(
-            self.store, self.leases, self.bus, self.clock, ServerInfo(server_id=self.server_id, node=name)
+            self.store,
+            self.leases,
+            self.bus,
+            self.clock,
+            ServerInfo(server_id=self.server_id, node=name),
+            world.keyring,
         )
         self.pipes: list[Pipe] = []
         self.tasks: set[asyncio.Task[None]] = set()
@@ -72,8 +78,9 @@ class _Dead:
 class World:
     """The whole installation."""
 
-    def __init__(self, seed: int, *, servers: int = 3, hosts: int = 3) -> None:
+    def __init__(self, seed: int, *, servers: int = 3, hosts: int = 3, keyring: Keyring | None = None) -> None:
         self.seed = seed
+        self.keyring = keyring
         self.random = random.Random(seed)
         self.clock = LoopClock(f"{seed}/world")
         self.cluster = MemoryCluster(self.clock)
@@ -192,6 +199,15 @@ class World:
             tx.update(record, **changes, **more)
 
         await self.api.write(unit)
+
+    async def remove(self, service: int) -> None:
+        """Remove a service and wait until nothing is left of it."""
+        await self.change(Service, service, desired=REMOVED)
+
+        async def gone() -> bool:
+            return not await self.instances(service, going=True)
+
+        await self.until(gone, what="the service is gone")
 
     # ---- looking ------------------------------------------------------------------------------------------------------
 

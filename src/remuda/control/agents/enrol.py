@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any, NamedTuple
 
+from remuda.control.addresses import Addresses
 from remuda.control.agents.assignments import note
 from remuda.core import labels
 from remuda.core.hosts import CLOSED
 from remuda.core.model import REMOVED, Agent, Host
+from remuda.core.simulated import KIND, is_simulated
 from remuda.core.wire import Hello, HostFacts
 from remuda.ports.store import Conflict, Tx, eq
 
@@ -64,8 +66,15 @@ def begin(tx: Tx, agent_id: int, hello: Hello, *, token: str, server_id: str, me
         note(tx, host, f"Another machine showed this host's registration{' while it is connected' if alive else ''} and was "
              "refused", level="error")  # fmt: skip
         raise _Recorded(CLONE_FIX.format(name=host.name), final=True)
-    data = {**host.data, "machine": hello.machine or known, "boot": hello.boot, "session_end": ""}
     changes = described(host, hello.facts)
+    data = {
+        **host.data,
+        **changes.pop("data", {}),
+        "machine": hello.machine or known,
+        "boot": hello.boot,
+        "session_end": "",
+    }
+    changes |= Addresses(tx, host.account_id).of_host(host)
     changed = tx.update(
         host, **changes, agent_version=hello.agent_version, session_id=token, session_server=server_id,
         connection="connected", data=data,
@@ -90,11 +99,13 @@ def begin_or_refuse(
 
 
 def _create(tx: Tx, agent: Agent, hello: Hello, token: str, server_id: str) -> Host:
-    fresh = Host(account_id=agent.account_id, agent_id=agent.id, name=hello.facts.hostname, kind="docker")
+    kind = KIND if is_simulated(agent.uri) else "docker"
+    fresh = Host(account_id=agent.account_id, agent_id=agent.id, name=hello.facts.hostname, kind=kind)
     host = tx.insert(fresh)
     host = tx.update(
-        host, **described(host, hello.facts), agent_version=hello.agent_version, session_id=token, session_server=server_id,
-        connection="connected", data={"machine": hello.machine, "boot": hello.boot, "session_end": ""},
+        host, **{**described(host, hello.facts), **Addresses(tx, host.account_id).of_host(host),
+        "agent_version": hello.agent_version, "session_id": token, "session_server": server_id,
+        "connection": "connected", "data": {"machine": hello.machine, "boot": hello.boot, "session_end": ""}},
     )  # fmt: skip
     tx.update(agent, host_id=host.id)
     note(tx, host, f"Host {host.name} was added")
@@ -114,15 +125,16 @@ def described(host: Host, facts: HostFacts) -> dict[str, Any]:
         "observed_labels": observed,
         "docker": facts.docker,
         "docker_message": facts.docker_message,
+        "network": facts.network,
+        "network_message": facts.network_message,
+        "link_mtu": facts.link_mtu or host.link_mtu,
     }
+    keys = {"network_keys": facts.network_keys, "network_use": facts.network_use}
+    if any(host.data.get(name) != value for name, value in keys.items()):
+        changes["data"] = {**host.data, **keys}
     if facts.info and steady(facts.info) != steady(host.info):
         changes["info"] = facts.info
     return changes
-
-
-def differs(host: Host, facts: HostFacts) -> bool:
-    """Do these facts say something that is worth writing?"""
-    return any(getattr(host, name) != value for name, value in described(host, facts).items())
 
 
 def steady(value: Any) -> Any:

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from remuda.control.agents import enrol, reports
 from remuda.control.agents.assignments import assignment
+from remuda.control.agents.certificates import certificates_of, is_balancer, with_certificates
+from remuda.control.agents.confidences import Confidences, confidences_of
+from remuda.control.agents.netkeys import rekeyed, tell_keys
+from remuda.control.agents.news import HostNews, news_of
+from remuda.control.agents.pulls import Pulls
+from remuda.control.agents.scenes import Scenes
 from remuda.control.agents.session import Channel, Session
+from remuda.control.agents.sightings import Sightings
+from remuda.control.agents.sightings import store as store_sighting
 from remuda.control.reconcile.feed import Feed, Resync
 from remuda.core import wire
 from remuda.core.hosts import CLOSED, SILENCE
 from remuda.core.ids import public
-from remuda.core.model import Agent, Host, Instance
+from remuda.core.model import Agent, Host, Network, PullTask
 from remuda.ports.clock import Clock
+from remuda.ports.keyring import Keyring
 from remuda.ports.leases import Leases
-from remuda.ports.store import ALIVE, Conflict, Duplicate, Store, StoreError, Tx, Where, eq
+from remuda.ports.store import Conflict, Duplicate, Store, StoreError, Tx
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +40,8 @@ CLOSE_SECONDS = 2.0
 TICK_SECONDS = 0.5
 STALL_SECONDS = 0.5
 RETRY_SECONDS = 0.5
+GATHER_SECONDS = 0.03
+"""From one write to the next: what many hosts say at once is one transaction, and wakes everybody once."""
 FIGURES_SECONDS = 300.0
 """CPU and memory figures reach the database at most this often; live ones are in :meth:`Hub.live`."""
 
@@ -38,7 +49,14 @@ FIGURES_SECONDS = 300.0
 class Hub:
     """The sessions of this server."""
 
-    def __init__(self, store: Store, feed: Feed, leases: Leases, server_id: str, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, feed: Feed, leases: Leases, server_id: str, clock: Clock, keyring: Keyring | None = None
+    ) -> None:
+        self._keyring = keyring
+        self._keyless: set[int] = set()
+        self._networks: set[int] = set()
+        self._key_marks: dict[int, tuple[object, ...]] = {}
+        self._sightings = Sightings()
         self._store = store
         self._feed = feed
         self._leases = leases
@@ -54,6 +72,8 @@ class Hub:
         self._to_write = asyncio.Event()
         self._to_tell = asyncio.Event()
         self._closing = False
+        self._scenes = Scenes(store, feed)
+        self._pulls = Pulls(store, keyring, clock, self.session)
         self.status = "No agent is connected here"
 
     # ---- for others on this server --------------------------------------------------------------------------------------
@@ -70,6 +90,11 @@ class Hub:
         facts = self._live.get(host_id)
         return None if facts is None else facts.info
 
+    def ping(self) -> None:
+        """Ask all agents that are connected here at once whether they are there."""
+        for session in self._sessions.values():
+            session.send(wire.Ping())
+
     async def run(self) -> None:
         """Serve until cancelled; then hang up on all agents, so that they look for another server at once."""
         self._closing = False
@@ -79,6 +104,8 @@ class Hub:
                 group.create_task(self._write())
                 group.create_task(self._listen())
                 group.create_task(self._tell())
+                group.create_task(self._scenes.run())
+                group.create_task(self._pulls.run())
         finally:
             await asyncio.shield(self._hang_up())
 
@@ -147,6 +174,9 @@ class Hub:
         self.status = f"{len(self._sessions)} agents are connected here"
         session.send(wire.Welcome(host=public("host", host.id) or "", session=token, server=self._server_id))
         self._mark(host.id)
+        self._scenes.join(session, hello.scene_through)
+        self._mark_keys([host.id])
+        self._pulls.look()
         return session
 
     async def _enrol(self, agent: Agent, hello: wire.FromAgent, token: str) -> enrol.Enrolled | enrol.Refusal:
@@ -193,6 +223,13 @@ class Hub:
                 self._to_write.set()
             case wire.Facts():
                 self._restate(session, message.facts)
+            case wire.Health():
+                self._sightings.take(session.host_id, session.token, message)
+                self._to_write.set()
+            case wire.Pulled():
+                self._pulls.take(session, message)
+            case wire.SceneWanted():
+                self._scenes.join(session, 0)
             case wire.StreamData() | wire.StreamCredit() | wire.StreamEnd():
                 sink = session.streams.get(message.stream)
                 if sink is not None:
@@ -217,6 +254,7 @@ class Hub:
     def _end(self, session: Session) -> None:
         session.end(CLOSED, "The session ended")
         session.gone.set()
+        self._scenes.leave(session)
         if self._sessions.get(session.host_id) is session:
             del self._sessions[session.host_id]
             self._live.pop(session.host_id, None)
@@ -243,11 +281,12 @@ class Hub:
             if ping:
                 token += 1
                 next_ping = now + wire.HEARTBEAT_SECONDS
+            question = wire.encode(wire.Ping(token=token))
             for session in list(self._sessions.values()):
                 if now - session.heard >= wire.SILENCE_SECONDS:
                     session.end(SILENCE, f"Nothing was heard of the agent for {wire.SILENCE_SECONDS:.0f} seconds")
                 elif ping:
-                    session.send(wire.Ping(token=token))
+                    session.send(question)
 
     async def _write(self) -> None:
         """Write what was reported; what cannot be written now is kept and written later."""
@@ -256,6 +295,7 @@ class Hub:
             self._to_write.clear()
             try:
                 await self._write_once()
+                await asyncio.sleep(GATHER_SECONDS)
                 continue
             except (Conflict, Duplicate):
                 pause = 0.01 * (1 + self._clock.jitter())
@@ -269,13 +309,16 @@ class Hub:
     async def _write_once(self) -> None:
         batches, facts, endings = self._reports, self._facts, self._endings
         self._reports, self._facts, self._endings = {}, {}, {}
-        if not (batches or facts or endings):
+        sightings = self._sightings.drain()
+        if not (batches or facts or endings or sightings):
             return
 
         def unit(tx: Tx) -> set[str]:
             stale = reports.store(tx, list(batches.values()))
             for host_id, (token, host_facts, figures) in facts.items():
                 enrol.restate(tx, host_id, token, host_facts, figures=figures)
+            for host_id, sighting in sightings.items():
+                store_sighting(tx, host_id, sighting)
             for token, (host_id, kind, reason) in endings.items():
                 enrol.finish(tx, host_id, token, kind, reason, server_id=self._server_id)
             return stale
@@ -284,6 +327,7 @@ class Hub:
             stale = await self._store.write(unit)
         except BaseException:
             self._put_back(batches, facts, endings)
+            self._sightings.put_back(sightings)
             raise
         for host_id, batch in batches.items():
             session = self._sessions.get(host_id)
@@ -314,35 +358,73 @@ class Hub:
                     for change in await listener.next():
                         if change.kind == Host.TABLE and change.record_id in self._sessions:
                             self._mark(change.record_id)
+                        elif change.kind == PullTask.TABLE:
+                            self._pulls.look()
+                        elif change.kind == Network.TABLE:
+                            self._networks.add(change.account_id)
+                            self._to_tell.set()
                 except Resync:
                     for host_id in self._sessions:
                         self._mark(host_id)
+                    self._mark_keys(self._sessions)
+                    self._pulls.look()
 
     def _mark(self, host_id: int) -> None:
         self._dirty.add(host_id)
         self._to_tell.set()
+
+    def _mark_keys(self, hosts: Iterable[int]) -> None:
+        self._keyless.update(hosts)
+        self._to_tell.set()
+
+    async def _tell_keys(self) -> None:
+        lacking, self._keyless = self._keyless, set()
+        networks, self._networks = self._networks, set()
+        if not (lacking or networks) or self._keyring is None:
+            return
+        try:
+            if networks:
+                new = await rekeyed(self._store, networks, self._key_marks)
+                lacking |= {h for h, s in self._sessions.items() if s.account_id in new}
+            await tell_keys(self._store, self._keyring, [s for h, s in self._sessions.items() if h in lacking])
+        except Exception as error:
+            log.warning("keys cannot be told and are tried again: %s", error)
+            self._keyless |= lacking
+            self._networks |= networks
+            for account in networks:
+                self._key_marks.pop(account, None)
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._to_tell.set)
 
     async def _tell(self) -> None:
         """Tell agents what is new for them, all hosts with news in one read."""
         while True:
             await self._to_tell.wait()
             self._to_tell.clear()
+            await self._tell_keys()
             dirty, self._dirty = self._dirty & self._sessions.keys(), set()
             sessions = [self._sessions[host_id] for host_id in sorted(dirty)]
             if not sessions:
                 continue
             try:
-                news = await self._store.read(_news({s.host_id: (s.told, s.complete) for s in sessions}))
+                news = await self._store.read(news_of({s.host_id: (s.told, s.complete) for s in sessions}))
+                fronts = [i for one in news.values() for i in one.instances if is_balancer(i)]
+                pems = await certificates_of(self._store, self._keyring, fronts)
+                secrets = await confidences_of(
+                    self._store, self._keyring, [i for one in news.values() for i in one.instances]
+                )
                 for session in sessions:
-                    self._tell_one(session, *news.get(session.host_id, (None, [])))
+                    self._tell_one(session, news.get(session.host_id), pems, secrets)
             except Exception as error:
                 log.warning("assignments cannot be read and are tried again: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
                 self._dirty |= dirty
                 self._to_tell.set()
 
-    def _tell_one(self, session: Session, host: Host | None, instances: list[Instance]) -> None:
-        if host is None or host.removed is not None:
+    def _tell_one(
+        self, session: Session, news: HostNews | None, pems: Mapping[int, dict[str, str]], secrets: Confidences
+    ) -> None:
+        host = news.host if news is not None else None
+        if news is None or host is None or host.removed is not None:
             session.send(wire.Refused(reason=enrol.REMOVED_FIX, final=True))
             # The pump sends it before the socket is closed: the end is asked for a moment later.
             asyncio.get_running_loop().call_later(0.2, session.end, CLOSED, "The host was removed")
@@ -352,26 +434,13 @@ class Hub:
             return
         if session.complete and host.assign_seq <= session.told:
             return
-        items = [assignment(i) for i in sorted(instances, key=lambda i: i.assign_seq)]
-        session.send(wire.Assign(items=items, complete=not session.complete, through=host.assign_seq))
+        items = [
+            secrets.told(i, with_certificates(assignment(i, news.wishes.get(i.id, ())), pems.get(i.id, {})))
+            for i in sorted(news.instances, key=lambda i: i.assign_seq)
+        ]
+        complete = not session.complete
+        session.send(wire.Assign(items=items, complete=complete, through=host.assign_seq, volumes=list(news.orders)))
         session.told, session.complete = host.assign_seq, True
-
-
-def _news(known: dict[int, tuple[int, bool]]) -> Callable[[Tx], dict[int, tuple[Host, list[Instance]]]]:
-    def unit(tx: Tx) -> dict[int, tuple[Host, list[Instance]]]:
-        news: dict[int, tuple[Host, list[Instance]]] = {}
-        for host in tx.find(Host, Where("id", "in", list(known))):
-            told, complete = known[host.id]
-            if complete and host.assign_seq <= told:
-                news[host.id] = (host, [])
-                continue
-            newer = [Where("assign_seq", "gt", told)] if complete else []
-            instances = tx.find(Instance, eq("host_id", host.id), ALIVE, *newer)
-            # A container that we only watch is none of our assignments, unless somebody asked for something.
-            news[host.id] = (host, [i for i in instances if not i.native or i.assign_seq > i.applied_seq])
-        return news
-
-    return unit
 
 
 def _merged(older: reports.Batch, newer: reports.Batch) -> reports.Batch:
@@ -379,12 +448,15 @@ def _merged(older: reports.Batch, newer: reports.Batch) -> reports.Batch:
         newer.reports = {**older.reports, **newer.reports}
         newer.complete = older.complete
     newer.applied_seq = max(older.applied_seq, newer.applied_seq)
+    if newer.volumes is None:
+        newer.volumes = older.volumes
     return newer
 
 
 def _plain(facts: wire.HostFacts) -> tuple[object, ...]:
     return (facts.hostname, facts.agent_ip, facts.labels, facts.docker, facts.docker_message, facts.docker_version,
-            facts.kernel, enrol.steady(facts.info))  # fmt: skip
+            facts.kernel, facts.network, facts.network_message, facts.link_mtu, facts.network_keys, facts.network_use,
+            enrol.steady(facts.info))  # fmt: skip
 
 
 async def _close(channel: Channel, code: int, reason: str) -> None:

@@ -10,10 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from remuda.control.addresses import Addresses, give_back_of
 from remuda.control.agents.assignments import note
+from remuda.control.volumes import store_report
 from remuda.core.model import REMOVED, RUNNING, STOPPED, Host, Instance
+from remuda.core.network.addressing import wants_address
 from remuda.core.spec import LaunchConfig
-from remuda.core.wire import ContainerReport, Observed
+from remuda.core.wire import ContainerReport, Observed, VolumeReport
 from remuda.ports.store import ALIVE, Tx, Where, eq
 
 
@@ -27,6 +30,7 @@ class Batch:
     complete: bool = False
     applied_seq: int = 0
     number: int = 0
+    volumes: list[VolumeReport] | None = None
 
     def add(self, message: Observed) -> None:
         """Merge one message."""
@@ -37,6 +41,8 @@ class Batch:
             self.reports[report.uuid] = report
         self.applied_seq = max(self.applied_seq, message.applied_seq)
         self.number = max(self.number, message.number)
+        if message.volumes is not None:
+            self.volumes = message.volumes
 
 
 def store(tx: Tx, batches: Sequence[Batch]) -> set[str]:
@@ -68,6 +74,8 @@ def _store_one(tx: Tx, host: Host, batch: Batch) -> None:
         for uuid, instance in known.items():
             if uuid not in batch.reports and instance.host_id == host.id and instance.removed is None:
                 _write(tx, instance, missing(instance, batch.applied_seq))
+    if batch.volumes is not None:
+        store_report(tx, host, batch.volumes)
     applied = max(host.applied_seq, batch.applied_seq)
     if applied >= host.assign_seq and applied != host.applied_seq:
         # Only when the agent has caught up: the row is also written by whoever assigns, and need not be fought over.
@@ -92,7 +100,7 @@ def observed(instance: Instance, report: ContainerReport) -> dict[str, Any]:
         "observed": report.observed,
         "external_id": report.external_id or ("" if report.observed == "absent" else instance.external_id),
         "exit_code": report.exit_code,
-        "started": report.started,
+        "started": report.started if report.started is not None else instance.started,
         "restarts": report.restarts,
         "address": report.address,
         "bound": list(report.ports),
@@ -129,6 +137,8 @@ def _write(tx: Tx, instance: Instance, changes: dict[str, Any]) -> None:
     if instance.native:
         if changes["observed"] != "absent":
             changes["removed"] = None  # it may have been gone and come back
+            if instance.removed is not None:
+                changes |= {"managed_ip": "", "mac": ""}
         elif instance.removed is None:
             changes["removed"] = tx.now()
         else:
@@ -136,6 +146,10 @@ def _write(tx: Tx, instance: Instance, changes: dict[str, Any]) -> None:
     elif instance.removed is not None:
         return
     changed = tx.update(instance, **changes)
+    if instance.native and changed.removed is not None:
+        give_back_of(tx, changed)
+    elif instance.native:
+        _join(tx, changed)
     if instance.native or changed.observed == instance.observed:
         return
     text, level = _story(changed)
@@ -160,7 +174,7 @@ def _story(instance: Instance) -> tuple[str, str]:
 
 def _adopt(tx: Tx, host: Host, report: ContainerReport) -> None:
     running = report.observed == "running"
-    tx.insert(
+    instance = tx.insert(
         Instance(
             uuid=report.uuid,
             account_id=host.account_id,
@@ -182,3 +196,10 @@ def _adopt(tx: Tx, host: Host, report: ContainerReport) -> None:
             because=f"Started by hand on {host.name}; it is only watched",
         )
     )
+    _join(tx, instance)
+
+
+def _join(tx: Tx, instance: Instance) -> None:
+    """A container that was started by hand and asks for the managed network gets its address."""
+    if wants_address(instance):
+        tx.update(instance, **Addresses(tx, instance.account_id).of_instance(instance))

@@ -50,10 +50,10 @@ class Session:
         self.end_kind = "closed"
         self.streams: dict[int, Callable[[Message], None]] = {}
         self._next_stream = 0
-        self._outbox: asyncio.Queue[Message] = asyncio.Queue(OUTBOX)
+        self._outbox: asyncio.Queue[Message | bytes] = asyncio.Queue(OUTBOX)
 
-    def send(self, message: Message) -> None:
-        """Queue a frame. An agent that does not take its frames is hung up on."""
+    def send(self, message: Message | bytes) -> None:
+        """Queue a frame, as bytes where many sessions are sent the same. An agent that does not take its frames is hung up on."""
         try:
             self._outbox.put_nowait(message)
         except asyncio.QueueFull:
@@ -83,7 +83,7 @@ class Session:
             while True:
                 message = await self._outbox.get()
                 async with asyncio.timeout(SEND_SECONDS):
-                    await self.channel.send(wire.encode(message))
+                    await self.channel.send(message if isinstance(message, bytes) else wire.encode(message))
         except asyncio.CancelledError:
             raise
         except TimeoutError:

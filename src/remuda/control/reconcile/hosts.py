@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from remuda.control.addresses import give_back, give_back_of
 from remuda.control.agents.assignments import Assigner, note
+from remuda.control.network import distrust
 from remuda.control.reconcile.loop import Key, Term
 from remuda.control.reconcile.snapshot import HostWatch, News
 from remuda.core.hosts import REMOVAL_PATIENCE, SERVER, judge, removal_due
-from remuda.core.model import REMOVED, Agent, Host, Instance
+from remuda.core.model import REMOVED, Agent, HealthObservation, Host, Instance
 from remuda.ports.store import ALIVE, Tx, eq
 
 NAME = "hosts"
@@ -96,6 +98,11 @@ def take_apart(tx: Tx, host_id: int, waited: float) -> tuple[str, bool]:
         return f"Host {host.name} is being removed; {len(ours)} containers are left on it", False
     for instance in instances:
         tx.update(instance, desired=REMOVED, removed=tx.now(), because="Its host was removed")
+        give_back_of(tx, instance)
+    give_back(tx, f"host/{host.id}")
+    distrust(tx, host.account_id)
+    for row in tx.find(HealthObservation, eq("host_id", host.id)):
+        tx.delete(row)
     tx.update(host, removed=tx.now(), session_id="", session_server="", connection="lost")
     agent = tx.get(Agent, host.agent_id)
     if agent is not None and agent.removed is None:

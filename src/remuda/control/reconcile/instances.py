@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from remuda.control.addresses import give_back_of
 from remuda.control.agents.assignments import Assigner, note
 from remuda.control.reconcile.loop import Key, Term
 from remuda.control.reconcile.snapshot import HostWatch, News, hosts_of, occupancy
+from remuda.control.volumes import held
 from remuda.core.model import REMOVED, RUNNING, Host, Instance, Stack
 from remuda.core.placement.pipeline import Refused, place
 from remuda.core.placement.values import Request, candidate, tenant
 from remuda.core.units import host_number
+from remuda.core.volumes import names_of
 from remuda.ports.store import ALIVE, Tx, eq
 
 NAME = "instances"
@@ -57,15 +60,18 @@ class InstanceController:
 
 def sweep(tx: Tx, account_id: int, *, dry: bool = False) -> int:
     """Place what waits, close what is gone; returns how many rows it changes (changed nothing yet if ``dry``)."""
-    hosts = {h.id: h for h in hosts_of(tx, account_id)}
     going = tx.find(Instance, eq("account_id", account_id), eq("desired", REMOVED), ALIVE)
-    gone = [i for i in going if is_gone(i, hosts)]
     loose = tx.find(Instance, eq("account_id", account_id), eq("service_id", None), eq("native", False), ALIVE)
+    if not (going or loose):
+        return 0  # before the hosts are read, which may be a thousand and all coming back
+    hosts = {h.id: h for h in hosts_of(tx, account_id)}
+    gone = [i for i in going if is_gone(i, hosts)]
     assigner = Assigner(tx)
     count = len(gone)
     if not dry:
         for i in gone:
             tx.update(i, removed=tx.now())
+            give_back_of(tx, i)
     count += _place_loose(tx, [i for i in loose if i.host_id is None and i.desired == RUNNING], hosts, assigner, dry)
     for i in loose:
         because = _lost_sentence(i, hosts)
@@ -100,6 +106,7 @@ def _place_loose(tx: Tx, waiting: Sequence[Instance], hosts: Mapping[int, Host],
         return 0
     tenants = occupancy(tx, waiting[0].account_id)
     count = 0
+    data = held(tx, waiting[0].account_id, {name for i in waiting for name in names_of(i.spec)})
     for instance in waiting:
         stack = tx.get(Stack, instance.stack_id) if instance.stack_id is not None else None
         request = Request(
@@ -107,11 +114,13 @@ def _place_loose(tx: Tx, waiting: Sequence[Instance], hosts: Mapping[int, Host],
             requested_host=instance.requested_host_id or host_number(instance.spec.requested_host_id),
             stack=stack.name if stack else "",
             uuids=frozenset({instance.uuid}),
+            data=data,
         )
         verdict = place(request, [candidate(h, tenants.get(h.id, ())) for h in hosts.values()])
         changes: dict[str, Any] = {"because": verdict.because, "blocked": isinstance(verdict, Refused)}
         if not isinstance(verdict, Refused):
             changes["host_id"] = verdict.host_id
+            data = data.settled(names_of(instance.spec), verdict.host_id)
             tenants.setdefault(verdict.host_id, []).append(tenant(instance))
         if all(getattr(instance, name) == value for name, value in changes.items()):
             continue

@@ -226,7 +226,7 @@ class Loop:
         return again
 
 
-INTERESTING = frozenset({"service", "instance", "host", "stack"})
+INTERESTING = frozenset({"service", "instance", "host", "stack", "network", "health_observation"})
 
 
 async def _cancel(*tasks: asyncio.Task[object]) -> None:

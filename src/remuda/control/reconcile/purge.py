@@ -7,7 +7,23 @@ from __future__ import annotations
 
 from remuda.control.reconcile.loop import Key, Term
 from remuda.control.reconcile.snapshot import News
-from remuda.core.model import AuditLog, Event, Host, Instance, Record, Service, Stack
+from remuda.core.model import (
+    AuditLog,
+    Event,
+    ExternalEvent,
+    Host,
+    Instance,
+    Mount,
+    PullTask,
+    Record,
+    Registry,
+    RegistryCredential,
+    Secret,
+    Service,
+    Stack,
+    Volume,
+    VolumeTemplate,
+)
 from remuda.ports.store import Tx, Where
 
 NAME = "purge"
@@ -19,8 +35,19 @@ KEEP_REMOVED: dict[type[Record], int] = {
     Service: 7 * 24 * HOUR,
     Stack: 7 * 24 * HOUR,
     Host: 30 * 24 * HOUR,
+    Registry: 7 * 24 * HOUR,
+    RegistryCredential: 7 * 24 * HOUR,
+    Secret: 7 * 24 * HOUR,
+    Mount: 24 * HOUR,
+    Volume: 7 * 24 * HOUR,
+    VolumeTemplate: 7 * 24 * HOUR,
 }
-KEEP_CREATED: dict[type[Record], int] = {Event: 30 * 24 * HOUR, AuditLog: 90 * 24 * HOUR}
+KEEP_CREATED: dict[type[Record], int] = {
+    Event: 30 * 24 * HOUR,
+    AuditLog: 90 * 24 * HOUR,
+    ExternalEvent: 24 * HOUR,
+    PullTask: 7 * 24 * HOUR,
+}
 BATCH = 500
 
 

@@ -8,9 +8,12 @@ from dataclasses import replace
 from remuda.control.agents.assignments import Assigner, note
 from remuda.control.reconcile.loop import Key, Term
 from remuda.control.reconcile.snapshot import HostWatch, News, hosts_of, occupancy
+from remuda.control.volumes import held, templates_of
+from remuda.core.health import HEALTHY, UNHEALTHY, calamity
 from remuda.core.model import REMOVED, Account, Instance, Service, Stack
 from remuda.core.services import Facts, Note, Plan, plan
-from remuda.core.units import is_global
+from remuda.core.units import is_global, launch_configs
+from remuda.core.volumes import names_of
 from remuda.ports.store import ALIVE, Conflict, Tx, eq
 
 NAME = "services"
@@ -84,11 +87,19 @@ class ServiceController:
             hosts=hosts_of(tx, service.account_id),
             waiting_for=self._waiting_for(tx, service),
         )
+        volumes = [name for config in launch_configs(service).values() for name in names_of(config)]
+        if volumes:
+            facts = replace(facts, templates=templates_of(tx, service.stack_id))
+        if any(i.health_state == UNHEALTHY for i in facts.instances):
+            facts = replace(facts, calamity=_calamity(tx, facts))
         facts = replace(facts, lost_for=self._lost_for(facts), held_for=self._held_for(facts))
         draft = plan(facts)
         if draft.asked:
             # Only a plan that places something needs to know what lives where; reading that is the costly part.
             facts = replace(facts, occupancy=occupancy(tx, service.account_id))
+            if volumes:
+                asked = {*volumes, *(n for i in (*draft.create, *facts.instances) for n in names_of(i.spec))}
+                facts = replace(facts, data=held(tx, service.account_id, asked))
             draft = plan(facts)
         return facts, draft
 
@@ -106,17 +117,37 @@ class ServiceController:
 
     def _held_for(self, facts: Facts) -> dict[int, float]:
         what = f"held/{facts.service.id}"
+        ill = {n for n, attempt in facts.service.data.get("attempts", {}).items() if attempt.get("ill")}
         marks = {i.id: mark for i in facts.instances if (mark := self._mark(what, i))}
+        marks |= {
+            i.id: f"well {i.started}"
+            for i in facts.instances
+            if i.id not in marks and str(i.ordinal) in ill and i.health_state in ("", HEALTHY)
+        }
         self._term.keep(what, marks)
         return {number: self._term.since(what, number, mark) for number, mark in marks.items()}
 
     def _mark(self, what: str, instance: Instance) -> str:
         if instance.desired == REMOVED:
             return REMOVED
+        if instance.health_state == UNHEALTHY:
+            return f"{UNHEALTHY} {instance.started}"
         mark = f"error {instance.assign_seq}"
         if instance.observed == "error" or (instance.observed in TRYING and self._term.knows(what, instance.id, mark)):
             return mark
         return ""
+
+
+def _calamity(tx: Tx, facts: Facts) -> str:
+    """Does most of the environment fail, and not only this service?"""
+    checked = [
+        i
+        for i in tx.find(Instance, eq("account_id", facts.service.account_id), ALIVE)
+        if i.health_state and i.observed == "running" and i.desired != REMOVED
+    ]
+    ill = [i for i in checked if i.health_state == UNHEALTHY]
+    away = sum(1 for host in facts.hosts if host.connection != "connected")
+    return calamity(len(facts.hosts), away, len(checked), len(ill), len({i.host_id for i in ill}))
 
 
 def carry_out(tx: Tx, facts: Facts, draft: Plan) -> None:

@@ -66,7 +66,7 @@ class HostWatch:
         """Those of the changed hosts in which something that matters is new."""
         found = []
         for host in news.records(Host):
-            marks = (host.connection, host.session_server, *_solid(host))
+            marks = (host.connection, host.session_server, host.network, *_solid(host))
             if self._seen.get(host.id) != marks:
                 self._seen[host.id] = marks
                 found.append(host)

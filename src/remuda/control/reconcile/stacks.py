@@ -8,7 +8,8 @@ from typing import Any
 from remuda.control.agents.assignments import Assigner, note
 from remuda.control.reconcile.loop import Key, Term
 from remuda.control.reconcile.snapshot import News
-from remuda.core.model import INACTIVE, REMOVED, Instance, Service, Stack
+from remuda.core import stackupgrades
+from remuda.core.model import INACTIVE, REMOVED, Instance, Service, Stack, VolumeTemplate
 from remuda.ports.store import ALIVE, Tx, eq
 
 NAME = "stacks"
@@ -53,14 +54,15 @@ def step(tx: Tx, stack_id: int, *, dry: bool = False) -> str:
         return ""
     services = tx.find(Service, eq("stack_id", stack_id), ALIVE)
     if stack.desired != REMOVED:
-        health = aggregate(services)
-        return (
-            ""
-            if health == stack.health_state
-            else _write(tx, stack, dry, f"{stack.name} is {health}", health_state=health)
-        )
+        health, changes = aggregate(services), stackupgrades.arrived(stack, services) or {}
+        if health != stack.health_state:
+            changes["health_state"] = health
+        return _write(tx, stack, dry, f"{stack.name} is {health}", **changes) if changes else ""
     loose = tx.find(Instance, eq("stack_id", stack_id), eq("service_id", None), ALIVE)
     if not services and not loose:
+        if not dry:
+            for template in tx.find(VolumeTemplate, eq("stack_id", stack_id), ALIVE):
+                tx.update(template, desired=REMOVED, removed=tx.now())
         return _write(tx, stack, dry, f"{stack.name} is removed", removed=tx.now())
     staying_services = [s for s in services if s.desired != REMOVED]
     staying = [i for i in loose if i.desired != REMOVED]

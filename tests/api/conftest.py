@@ -16,7 +16,8 @@ import websockets
 from argon2 import PasswordHasher
 
 from remuda.adapters.crypto.keyring import FileKeyring
-from remuda.adapters.memory.bus import MemoryBus
+from remuda.adapters.identity import LoginProviders
+from remuda.adapters.memory.bus import MemoryBus, MemoryHub
 from remuda.adapters.memory.clock import SystemClock
 from remuda.adapters.memory.leases import MemoryCluster
 from remuda.adapters.sql.store import SqlStore
@@ -27,6 +28,8 @@ from remuda.api.values import SettingValues
 from remuda.control.plane import ControlPlane
 from remuda.core import wire
 from remuda.core.model import Port
+from remuda.core.pulls import Pull
+from remuda.core.volumes import names_of
 from remuda.ports.leases import ServerInfo
 from remuda.run.cluster import HaCluster
 from remuda.run.settings import Database
@@ -40,7 +43,15 @@ class FakeAgent:
     def __init__(self, base: str, token: str, key: str) -> None:
         self.base, self.token, self.key = base, token, key
         self.assigned: dict[str, wire.Assignment] = {}
+        self.orders: dict[str, wire.VolumeOrder] = {}
+        self.disks: dict[str, wire.VolumeWish] = {}
+        """Named volumes, as its engine has them."""
         self.streams: list[wire.StreamOpen] = []
+        self.unpullable: set[str] = set()
+        """Images whose containers never come to be."""
+        self.pulls: list[wire.PullOrder] = []
+        self.pull_answers: list[Pull] = []
+        """What it says to an order to pull; nothing while this is empty."""
         self._number = itertools.count(1)
 
     async def run(self, ready: asyncio.Event) -> None:
@@ -66,17 +77,46 @@ class FakeAgent:
                 self.assigned[item.uuid] = item
             reports = [self._report(a) for a in self.assigned.values()]
             observed = wire.Observed(
-                number=next(self._number), containers=reports, complete=True, applied_seq=message.through
-            )
+                number=next(self._number), containers=reports, complete=True, applied_seq=message.through,
+                volumes=self._volumes(message.volumes),
+            )  # fmt: skip
             await socket.send(wire.encode(observed).decode())
             ready.set()
+        elif isinstance(message, wire.PullOrder):
+            self.pulls.append(message)
+            for answer in self.pull_answers:
+                await socket.send(wire.encode(wire.Pulled(task=message.task, pull=answer)).decode())
         elif isinstance(message, wire.StreamOpen):
             self.streams.append(message)
             for text in (b"first line\nsecond", b" line\n"):
                 await socket.send(wire.encode(wire.StreamData(stream=message.stream, payload=text)).decode())
             await socket.send(wire.encode(wire.StreamEnd(stream=message.stream, exit_code=3)).decode())
 
+    def _volumes(self, orders: list[wire.VolumeOrder]) -> list[wire.VolumeReport]:
+        for one in self.assigned.values():
+            if one.desired == "running":
+                self.disks |= {v.name: v for v in one.volumes}
+                for name in names_of(one.spec):
+                    self.disks.setdefault(name, wire.VolumeWish(name=name))
+        for order in orders:
+            self.orders[order.wish.name] = order
+            if order.desired == "removed":
+                self.disks.pop(order.wish.name, None)
+            else:
+                self.disks.setdefault(order.wish.name, order.wish)
+        return [self._volume(name) for name in {*self.disks, *self.orders}]
+
+    def _volume(self, name: str) -> wire.VolumeReport:
+        there, order = self.disks.get(name), self.orders.get(name)
+        return wire.VolumeReport(
+            name=name, uuid=order.uuid if order else "", applied_seq=order.seq if order else 0,
+            driver=there.driver if there else "local", seen="present" if there else "absent",
+            mountpoint=f"/disks/{name}" if there else "",
+        )  # fmt: skip
+
     def _report(self, item: wire.Assignment) -> wire.ContainerReport:
+        if item.spec.image in self.unpullable and item.desired == "running":
+            return wire.ContainerReport(uuid=item.uuid, observed="error", message="unauthorized", applied_seq=item.seq)
         state = {"running": "running", "stopped": "exited", "removed": "absent"}[item.desired]
         ports = [Port(private=80, public=8080)] if item.spec.ports and state == "running" else []
         return wire.ContainerReport(
@@ -107,10 +147,10 @@ class Installation:
         path = f"/projects/{project}" if project else ""
         return httpx2.AsyncClient(base_url=f"{self.base}/v1{path}", headers=headers, timeout=10)
 
-    async def agent(self, key: str = "machine-1") -> FakeAgent:
+    async def agent(self, key: str = "machine-1", kind: type[FakeAgent] = FakeAgent) -> FakeAgent:
         async with self.admin() as http:
             token = (await http.post("/registrationtokens")).json()["token"]
-        agent = FakeAgent(self.base, token, key)
+        agent = kind(self.base, token, key)
         ready = asyncio.Event()
         task = asyncio.create_task(agent.run(ready))
         self._tasks.append(task)
@@ -137,25 +177,29 @@ async def eventually(check: Any, seconds: float = 10.0) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def installation(folder: Path, store: SqlStore | None = None) -> AsyncIterator[Installation]:
+async def installation(
+    folder: Path, store: SqlStore | None = None, *, name: str = "one", cluster: MemoryCluster | None = None,
+    hub: MemoryHub | None = None, **web: Any,
+) -> AsyncIterator[Installation]:  # fmt: skip
+    """``name``, ``cluster`` and ``hub`` are for those who want several servers; ``web`` goes to uvicorn."""
     clock = SystemClock()
     store = store or SqlStore.sqlite(":memory:", clock=clock, inline=True)
     await store.migrate()
     await plant(store)
-    cluster = MemoryCluster(clock)
-    leases, bus = cluster.leases("one"), MemoryBus()
-    plane = ControlPlane(store, leases, bus, clock, ServerInfo(server_id="one"))
+    cluster = cluster or MemoryCluster(clock)
+    leases, bus = cluster.leases(name), MemoryBus(hub)
     keyring = FileKeyring.load(folder / "secret.key")
+    plane = ControlPlane(store, leases, bus, clock, ServerInfo(server_id=name), keyring)
     keyring._hasher = PasswordHasher(time_cost=1, memory_cost=64)  # tests log in hundreds of times
     api = Api(
         store=store, plane=plane, leases=leases, keyring=keyring, cluster=HaCluster(Database(), keyring),
         settings=SettingValues({"rancher.server.version": "v1.6.30", "remuda.version": "test"}), version="test",
-        setup_file=folder / "setup-secret",
+        setup_file=folder / "setup-secret", providers=LoginProviders(),
     )  # fmt: skip
     await api.settle()
     config = uvicorn.Config(
-        application(api), port=0, log_config=None, lifespan="off", ws="websockets-sansio", ws_ping_interval=None,
-        proxy_headers=False,
+        application(api), port=0, log_config=None, lifespan="off", ws="websockets-sansio", proxy_headers=False,
+        **{"ws_ping_interval": None, **web},
     )  # fmt: skip
     server = uvicorn.Server(config)
     tasks = [asyncio.create_task(t) for t in (plane.run(), api.run(), server._serve())]

@@ -21,10 +21,11 @@ def basic(user: str, secret: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()}
 
 
-async def person(server: Installation, name: str) -> tuple[str, dict[str, str]]:
+async def person(server: Installation, name: str, kind: str = "user") -> tuple[str, dict[str, str]]:
     """A new account: its id and headers."""
     async with server.admin(None) as admin:
-        made = await admin.post("/accounts", json={"username": name, "password": PASSWORD, "name": name})
+        body = {"username": name, "password": PASSWORD, "name": name, "kind": kind}
+        made = await admin.post("/accounts", json=body)
         assert made.status_code == 201, made.text
     return made.json()["id"], await login(server, name)
 
@@ -56,6 +57,7 @@ async def everybody(server: Installation) -> dict[str, dict[str, str]]:
     people = {name: await person(server, name) for name in (*MEMBERS, "user", "away")}
     await members(server, "1a5", {people[name][0]: name for name in MEMBERS})
     found = {name: headers for name, (_, headers) in people.items()}
+    found["readAdmin"] = (await person(server, "looker", "readAdmin"))[1]
     async with server.admin(None) as admin:
         token = (await admin.post("/projects/1a5/registrationtokens")).json()["token"]
         await admin.post(f"/accounts/{people['away'][0]}/?action=deactivate")

@@ -88,7 +88,7 @@ async def test_a_page_of_another_site_does_not_listen(server: Installation) -> N
     http, _ = await browser(server)
     cookie = {"Cookie": f"token={http.cookies['token']}"}
     await http.aclose()
-    url = f"{server.base.replace('http', 'ws')}/v1/projects/1a5/subscribe"
+    url = f"{server.base.replace('http', 'ws')}/v1/projects/1a5/subscribe?eventNames=resource.change"
     for extra in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {}):
         with pytest.raises((websockets.InvalidStatus, websockets.ConnectionClosed)):
             async with websockets.connect(url, additional_headers={**cookie, **extra}) as socket:

@@ -18,8 +18,8 @@ from remuda.schema.registry import TYPES
 from .conftest import Installation, installation
 from .people import STACK
 
-PATHS = ["", "setup", "token", "register", "scripts", "scripts/x", "identities", "subscribe", "nothing", "publish",
-         *sorted(t.plural_name.lower() for t in TYPES.values())]  # fmt: skip
+PATHS = ["", "setup", "token", "register", "scripts", "scripts/x", "identities", "nothing", "publish",
+         *sorted({t.plural_name.lower() for t in TYPES.values()} - {"subscribe"})]  # fmt: skip
 ROWS = [
     "",
     "/1",
@@ -153,7 +153,7 @@ def test_no_request_is_answered_by_a_mistake_and_refusals_change_nothing(server:
     answers = [
         server.ask("GET", f"/projects/1a5/{t.plural_name.lower()}", None)
         for t in TYPES.values()
-        if t.record is not None
+        if t.record is not None and "l" in t.rights.get("projectadmin", "")
     ]
     assert {a.status_code for a in answers} == {200}  # nothing that was stored makes a list unreadable
 

@@ -8,6 +8,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from remuda.api.context import Context
 from remuda.core.model import Agent
+from remuda.core.simulated import is_simulated
 from remuda.ports.store import Tx, eq
 from remuda.schema.fields import AGENT
 
@@ -62,6 +63,9 @@ async def serve(api: Api, socket: WebSocket, ctx: Context) -> None:
     agent = await api.read(unit)
     if agent is None:
         await socket.close(1008, "There is no agent for this key.")
+        return
+    if is_simulated(agent.uri):
+        await socket.close(1008, "This host is simulated: a server speaks for it.")
         return
     await socket.accept()
     await api.plane.hub.serve(SocketChannel(socket), agent)

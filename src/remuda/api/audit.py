@@ -7,9 +7,9 @@ from typing import Any
 from remuda.api.context import Context
 from remuda.core.model import AuditLog, Record
 from remuda.ports.store import Tx
-from remuda.schema.fields import ResourceType
+from remuda.schema.fields import PASSWORD, ResourceType
 
-_SECRET = {"password", "secret", "secretvalue", "code", "key", "token", "cert", "certchain"}
+_SECRET = {"password", "secret", "secretvalue", "code", "key", "token", "cert", "certchain", "dockerinspect"}
 _BULKY = {"dockercompose", "ranchercompose"}
 _DEPTH = 6
 _MANY = 100
@@ -33,18 +33,23 @@ def audit(
             auth_type=caller.auth_type,
             client_ip=f"{ctx.client_ip} via {ctx.via}" if ctx.via else ctx.client_ip,
             response_code=status,
-            request=masked(body) if isinstance(body, dict) else {},
+            request=masked(body, hidden=_passwords(kind)) if isinstance(body, dict) else {},
         )
     )
 
 
-def masked(body: dict[str, Any], depth: int = 0) -> dict[str, Any]:
-    """The body without secrets: known secret fields, and all values of environments, which often hold some."""
+def _passwords(kind: ResourceType) -> frozenset[str]:
+    """The fields of a type that are secrets whatever they are called."""
+    return frozenset(field.name.lower() for field in kind.fields if field.type == PASSWORD)
+
+
+def masked(body: dict[str, Any], depth: int = 0, hidden: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The body without secrets: known secret fields, ``hidden`` ones, and all values of environments, which often hold some."""
     out: dict[str, Any] = {}
     for key, value in list(body.items())[:_MANY]:
         key = str(key)[:200]
         low = key.lower()
-        if low in _SECRET:
+        if low in _SECRET or low in hidden or low.endswith(("password", "secret")):
             out[key] = "***"
         elif low in _BULKY and isinstance(value, str):
             out[key] = f"({len(value)} characters)"

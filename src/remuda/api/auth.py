@@ -18,10 +18,23 @@ from starlette.requests import HTTPConnection
 
 from remuda.api.context import Caller
 from remuda.api.errors import ApiError
+from remuda.api.logins import LOCAL, memberships
 from remuda.core import ids
+from remuda.core.logins import keys_of, strongest
 from remuda.core.model import ACTIVE, Account, Credential, Member
 from remuda.ports.store import ALIVE, Tx, eq
-from remuda.schema.fields import ADMIN, AGENT, MEMBER, REGISTER, USER
+from remuda.schema.fields import (
+    ADMIN,
+    AGENT,
+    INSTALLATION,
+    MEMBER,
+    PROJECTADMIN,
+    READONLY,
+    REGISTER,
+    SERVICE,
+    SUPERADMIN,
+    USER,
+)
 
 if TYPE_CHECKING:
     from remuda.api.server import Api
@@ -40,6 +53,8 @@ class Known(msgspec.Struct, frozen=True):
     credential: Credential
     account: Account
     roles: dict[int, str]
+    lent: dict[int, str] = {}
+    """Roles by names and groups at the provider they logged in by."""
 
 
 class Authenticator:
@@ -61,8 +76,19 @@ class Authenticator:
         """Who is it, and what may they do in ``project`` (or in none)? Raises 401 or 403 in the documented shape."""
         caller = await self._identify(connection)
         if caller is None:
-            return await self._enter(_ANYBODY, project) if self._open else Caller()
+            enforced = connection.headers.get("x-enforce-authentication", "").lower() == "true"
+            return await self._enter(_ANYBODY, project) if self._open and not enforced else Caller()
+        caller = await self._for_client(caller, connection.headers.get("x-api-client-access-key"))
         return caller if caller.role in (AGENT, REGISTER) else await self._enter(caller, project)
+
+    async def _for_client(self, caller: Caller, key: str | None) -> Caller:
+        """Programs of the installation act for the one whose access key they name, and may no more than them."""
+        if not key or caller.role not in (ADMIN, SUPERADMIN, SERVICE):
+            return caller
+        known = await self._lookup(key)
+        if known is None or known.credential.kind != "apiKey":
+            raise ApiError(403, "Forbidden", "X-API-Client-Access-Key names no access key that is in use.")
+        return self._caller(known, caller.auth_type)
 
     @property
     def _open(self) -> bool:
@@ -72,16 +98,20 @@ class Authenticator:
         """Who ``caller`` is by now, for what lasts longer than a request. None: the credential is not valid any more; role
         ``anonymous``: it is, but not in that environment."""
         if not caller.key:
-            return caller if self._open and caller.role == ADMIN else None
+            return caller if self._open and caller.role in (ADMIN, PROJECTADMIN) else None
         known = await self._lookup(caller.key)
         if known is None:
             return None
         if caller.role in (AGENT, REGISTER):
             return caller
+        if known.credential.kind == SESSION and not self._in_force(known):
+            return None
         try:
-            return await self._enter(_caller(known, caller.auth_type), caller.project_id)
+            now = await self._enter(self._caller(known, caller.auth_type), caller.project_id)
         except ApiError:
             return Caller()
+        posing = caller.posing and now.kind in INSTALLATION
+        return msgspec.structs.replace(now, role=caller.role, posing=True) if posing else now
 
     async def _identify(self, connection: HTTPConnection) -> Caller | None:
         scheme, _, rest = connection.headers.get("authorization", "").partition(" ")
@@ -94,6 +124,22 @@ class Authenticator:
             return await self._by_token(token, by_cookie=True)
         token = connection.query_params.get("token")
         return await self._by_token(token, by_cookie=False) if token else None
+
+    def _caller(self, known: Known, auth_type: str) -> Caller:
+        account, roles = known.account, known.roles
+        if known.lent and account.data["login"]["provider"] == self._api.logins.configured:
+            told = {p: [r[p] for r in (known.lent, roles) if p in r] for p in {*known.lent, *roles}}
+            roles = {project: strongest(given) for project, given in told.items()}
+        return Caller(
+            account_id=account.id,
+            kind=account.kind,
+            name=account.name,
+            role=account.kind if account.kind in (*INSTALLATION, AGENT) else USER,
+            auth_type=auth_type,
+            credential_id=known.credential.id,
+            key=known.credential.public_value,
+            roles=roles,
+        )
 
     async def _by_basic(self, encoded: str) -> Caller | None:
         try:
@@ -109,16 +155,22 @@ class Authenticator:
             return None
         if not hmac.compare_digest(known.credential.secret_hash, self._api.keyring.digest(secret)):
             return None
-        return _caller(known, "BasicAuth")
+        return self._caller(known, "BasicAuth")
 
     async def _by_token(self, token: str, *, by_cookie: bool) -> Caller | None:
         claims = self._api.keyring.verify(token)
         if not claims or claims.get("use") != "login":
             return None
         known = await self._lookup(str(claims.get("sid")))
-        if known is None or known.credential.kind != SESSION:
+        if known is None or known.credential.kind != SESSION or not self._in_force(known):
             return None
-        return msgspec.structs.replace(_caller(known, "TokenAuth"), by_cookie=by_cookie)
+        return msgspec.structs.replace(self._caller(known, "TokenAuth"), by_cookie=by_cookie)
+
+    def _in_force(self, known: Known) -> bool:
+        """A login lasts no longer than its provider. Those by passwords of ours last for administrators."""
+        configured = self._api.logins.configured
+        provider = known.credential.data.get("provider") or LOCAL
+        return provider == configured or (provider == LOCAL and known.account.kind == "admin")
 
     async def _by_registration(self, token: str) -> Caller | None:
         known = await self._lookup(token.partition(":")[0])
@@ -153,7 +205,8 @@ class Authenticator:
             if account is None or account.removed is not None or account.desired != ACTIVE:
                 return None
             members = tx.find(Member, eq("external_id", str(account.id)), eq("external_id_type", "rancher_id"), ALIVE)
-            return Known(credential, account, {m.account_id: m.role for m in members})
+            lent = memberships(tx, keys_of(account.data.get("login") or {}))
+            return Known(credential, account, {m.account_id: m.role for m in members}, lent)
 
         epoch = self._epoch
         known = await self._api.store.read(unit)
@@ -185,37 +238,35 @@ class Authenticator:
         if project is None:
             return caller
         found = await self._project(project)
-        role = ADMIN if caller.role == ADMIN else caller.roles.get(project)
+        role = _within(caller, project)
         if role is None or found is None:
             raise ApiError(
                 403,
                 "Forbidden",
                 f"There is no environment {ids.public('account', project)}, or you are no member of it.",
             )
-        if found.desired != ACTIVE and role != ADMIN:
+        if found.desired != ACTIVE and role not in (PROJECTADMIN, SUPERADMIN, SERVICE):
             raise ApiError(
                 403, "Forbidden", f"The environment '{found.name}' is deactivated: an owner can activate it."
             )
         return msgspec.structs.replace(caller, project_id=project, role=role)
 
 
+def _within(caller: Caller, project: int) -> str | None:
+    """The role that somebody has in an environment."""
+    match caller.role:
+        case "admin" | "projectadmin":
+            return PROJECTADMIN
+        case "superadmin" | "service":
+            return caller.role
+        case "readAdmin":
+            return READONLY
+        case _:
+            return caller.roles.get(project)
+
+
 _ANYBODY = Caller(account_id=1, kind="admin", name="admin", role=ADMIN)
 """Who everybody is while access control is off."""
-
-
-def _caller(known: Known, auth_type: str) -> Caller:
-    account = known.account
-    role = {"admin": ADMIN, "superadmin": ADMIN, "agent": AGENT}.get(account.kind, USER)
-    return Caller(
-        account_id=account.id,
-        kind=account.kind,
-        name=account.name,
-        role=role,
-        auth_type=auth_type,
-        credential_id=known.credential.id,
-        key=known.credential.public_value,
-        roles=known.roles,
-    )
 
 
 def registration_token(api: Api, credential: Credential) -> str:

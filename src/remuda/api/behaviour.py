@@ -7,13 +7,17 @@ asynchronous ones run inside a unit of work, may run twice, and so have no effec
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from functools import cache
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
+import msgspec
 from starlette.responses import Response
 
 from remuda.api.context import Context
 from remuda.api.errors import ApiError
 from remuda.api.render import Extra
+from remuda.core import ids
 from remuda.core.model import ACTIVE, INACTIVE, Record
 from remuda.ports.store import Tx, Where, eq
 from remuda.schema.fields import ResourceType
@@ -49,6 +53,18 @@ class Behaviour:
 
     def _kinds(self) -> list[Where]:
         return [Where("kind", "in", self.kind.kinds)] if self.kind.kinds else []
+
+    def find(
+        self, tx: Tx, ctx: Context, where: Sequence[Where], order: Sequence[str] = ("id",), limit: int | None = None,
+        offset: int = 0,
+    ) -> list[Any]:  # fmt: skip
+        """The rows that meet all conditions; those of :meth:`scope` are among them."""
+        assert self.kind.record is not None
+        return tx.find(self.kind.record, *where, order=order, limit=limit, offset=offset)
+
+    def number(self, key: str) -> int | None:
+        """The number of the row that a public id, or another name that it goes by, stands for."""
+        return ids.number(key)
 
     def fetch(self, tx: Tx, ctx: Context, number: int) -> Any | None:
         """The row of this number if the caller may see it. Removed rows are found too."""
@@ -95,13 +111,15 @@ class Behaviour:
         return {**self.attributes(values), "kind": kind, "account_id": self.owner(tx, ctx)}
 
     def attributes(self, values: Values) -> Values:
-        """Values by field name into values by record attribute; nulls of text become empty text."""
-        out = {}
+        """Values by field name into values by record attribute; null where a row must have a value is its default."""
+        assert self.kind.record is not None
+        out, defaults = {}, _never_none(self.kind.record)
         for name, value in values.items():
             field = self.kind.field(name)
             if field is None or field.computed:
                 continue
-            out[field.attribute] = _EMPTY.get(field.type, value) if value is None else value
+            fill = defaults.get(field.attribute) if value is None else None
+            out[field.attribute] = fill() if fill is not None else value
         return out
 
     def update(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
@@ -137,11 +155,16 @@ class Behaviour:
         return self.served
 
 
-_EMPTY: dict[str, Any] = {
-    "string": "",
-    "enum": "",
-    "map[string]": {},
-    "array[string]": [],
-    "json": {},
-    "boolean": False,
-}
+@cache
+def _never_none(record: type[Record]) -> dict[str, Callable[[], Any]]:
+    """The attributes of a record that must have a value: what each is when nobody says anything."""
+    hints = get_type_hints(record)
+    found: dict[str, Callable[[], Any]] = {}
+    for field in msgspec.structs.fields(record):
+        if NoneType in get_args(hints[field.name]):
+            continue
+        if field.default_factory is not msgspec.NODEFAULT:
+            found[field.name] = field.default_factory
+        elif field.default is not msgspec.NODEFAULT:
+            found[field.name] = lambda value=field.default: value  # type: ignore[misc]
+    return found

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from remuda.schema.fields import ADMIN, ANONYMOUS, ResourceType
+from remuda.schema.dialect import V1, Dialect
+from remuda.schema.fields import ANONYMOUS, INSTALLATION, ResourceType
 from remuda.schema.registry import rights
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     """The public part of the credential, by which it is found again."""
     by_cookie: bool = False
+    posing: bool = False
+    """An administrator who asked to be treated as ``role``."""
     roles: dict[int, str] = {}
 
 
@@ -38,7 +41,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     api: Api
     caller: Caller
     root: str
-    version: str = "v1"
+    dialect: Dialect = V1
     prefix: str = "/v1"
     client_ip: str = ""
     via: str = ""
@@ -47,8 +50,12 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """The address that the nearest proxy saw."""
     query: tuple[tuple[str, str], ...] = ()
     request_id: str = ""
+    action_links: bool = False
+    """The caller wants actions to be called ``actionLinks`` (its language has another use for the word)."""
     leading: str = ""
     """The node that leads, where a handler wants to show it."""
+    began: str = ""
+    """What we gave the caller's browser when it left to log in somewhere else."""
     hashed: str = ""
     """Hash of the password in the body, made before the unit of work because it is slow on purpose."""
 
@@ -66,5 +73,5 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_admin(self) -> bool:
-        """An administrator of the installation."""
-        return self.caller.role == ADMIN
+        """An administrator of the installation, also within an environment."""
+        return self.caller.kind in INSTALLATION

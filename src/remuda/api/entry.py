@@ -10,16 +10,21 @@ from typing import Any
 import msgspec
 from starlette.responses import PlainTextResponse, Response
 
+from remuda.api import logins
 from remuda.api.audit import audit
 from remuda.api.auth import COOKIE, SESSION
 from remuda.api.context import Context
 from remuda.api.errors import ApiError, not_found
+from remuda.api.logins import BEGAN, BEGAN_SECONDS, LOCAL
 from remuda.api.resources.accounts import PASSWORD_KIND, store_password
+from remuda.api.resources.agents import uri_of
 from remuda.api.resources.keys import new_pair
+from remuda.control.network import network_of
 from remuda.core import ids
 from remuda.core.model import ACTIVE, Account, Agent, Credential, Member
+from remuda.ports.identity import Denied, ProviderDown
 from remuda.ports.store import ALIVE, Duplicate, Store, Tx, Where, eq
-from remuda.schema.fields import ANONYMOUS, REGISTER
+from remuda.schema.fields import ANONYMOUS, REGISTER, SUPERADMIN
 from remuda.schema.registry import TYPES
 from remuda.schema.validate import for_create
 
@@ -79,32 +84,82 @@ async def setup(ctx: Context, body: dict[str, Any]) -> Response:
     return await _logged_in(ctx, admin, 201)
 
 
-async def token_state(ctx: Context) -> dict[str, Any]:
-    """How to log in, and who is."""
+async def token_state(ctx: Context) -> Response:
+    """How to log in, and who is. With ``authProvider=``, administrators are told it of a provider that is not enabled yet."""
     caller = ctx.caller
     known = caller.role != ANONYMOUS
-    return {
+    kind = ctx.param("authProvider") or ctx.api.logins.configured
+    account = await ctx.api.read(lambda tx: tx.get(Account, caller.account_id)) if known else None
+    document = {
         "id": "token",
         "type": "token",
         "links": {"self": ctx.url("token")},
         "actions": {},
         "security": ctx.api.settings.get("api.security.enabled") == "true",
         "enabled": True,
-        "authProvider": "localauthconfig",
+        "authProvider": kind,
         "user": caller.name if known else None,
         "accountId": ids.public("account", caller.account_id) if known else None,
         "userType": caller.kind if known else None,
-        "userIdentity": identity(caller.account_id, caller.name) if known else None,
+        "userIdentity": logins.of(account, kind)[0] if account else None,
     }
+    kept = ""
+    if kind != LOCAL:
+        row = await ctx.api.logins.usable(ctx, kind)
+        document |= {name: row.config.get(name) for name in ("clientId", "hostname", "scheme")}
+        try:
+            url, kept = await ctx.api.logins.begin(ctx, row)
+            document["redirectUrl"] = url or None
+        except ProviderDown as problem:  # who is logged in, or an administrator with a password, must get their answer
+            document |= {"redirectUrl": None, "message": str(problem)}
+    response = ctx.api.json(ctx, document)
+    if document.get("redirectUrl"):
+        secure = ctx.root.startswith("https")
+        response.set_cookie(BEGAN, kept, max_age=BEGAN_SECONDS, httponly=True, samesite="lax", path="/", secure=secure)
+    return response
 
 
 async def login(ctx: Context, body: dict[str, Any]) -> Response:
-    """``code`` = ``user:password``. A wrong name takes as long as a wrong password."""
+    """``code`` = ``user:password``, or what a provider gave the browser. A wrong name takes as long as a wrong password."""
     values = for_create(TYPES["token"], body, _nothing)
-    key = (ctx.nearest, hash(values["code"].partition(":")[0]))
+    code, asked, configured = str(values["code"]), values.get("authProvider"), ctx.api.logins.configured
+    key = (ctx.nearest, hash(code.partition(":")[0]))
     if wait := ctx.api.throttle.wait(key):
         raise ApiError(429, "TooManyRequests", f"Too many wrong passwords. Try again in {wait:.0f} second(s).")
-    name, separator, password = str(values["code"]).partition(":")
+    state = str(values.get("state") or "")
+    try:
+        try:
+            account, provider, shown = await _recognised(ctx, asked or configured, code, state)
+        except ApiError as problem:
+            saved = await ctx.api.logins.untried(ctx) if not asked and problem.status in (400, 401) else ""
+            if not saved:
+                raise
+            account, provider, shown = await _recognised(ctx, saved, code, state)
+    except (ApiError, Denied) as problem:
+        if isinstance(problem, Denied) or problem.status == 401:
+            ctx.api.throttle.failed(key)
+        raise
+    ctx.api.throttle.passed(key)
+    return await _logged_in(ctx, account, 201, provider, shown)
+
+
+async def _recognised(ctx: Context, kind: str, code: str, state: str) -> tuple[Account, str, str]:
+    """Who it is; the provider that their session depends on (none for passwords of ours, and for an administrator who tries
+    a provider out); the provider whose word it is."""
+    if kind == LOCAL:
+        account = await _by_password(ctx, code)
+        if ctx.api.logins.configured != LOCAL and account.kind != "admin":
+            raise ApiError(401, "Unauthorized", "Passwords of this installation are for its administrators now.")
+        return account, "", LOCAL
+    row = await ctx.api.logins.usable(ctx, kind)
+    proof = await ctx.api.logins.opened(row).login(ctx.api.logins.attempt(ctx, kind, code, state))
+    if row.desired == ACTIVE and kind == ctx.api.logins.configured:
+        return await ctx.api.write(lambda tx: logins.enter(tx, ctx, row, proof)), kind, kind
+    return await ctx.api.write(lambda tx: logins.tried(tx, ctx, row, proof)), "", kind
+
+
+async def _by_password(ctx: Context, code: str) -> Account:
+    name, separator, password = code.partition(":")
     if not separator:
         raise ApiError(400, "InvalidFormat", "'code' is user:password.", field="code")
 
@@ -116,13 +171,11 @@ async def login(ctx: Context, body: dict[str, Any]) -> Response:
 
     hashed, account = await ctx.api.read(unit)
     if not await ctx.api.keyring.check_password(hashed, password) or account is None:
-        ctx.api.throttle.failed(key)
         raise ApiError(401, "Unauthorized", "That is not a user and password of this installation.")
-    ctx.api.throttle.passed(key)
-    return await _logged_in(ctx, account, 201)
+    return account
 
 
-async def _logged_in(ctx: Context, account: Account, status: int) -> Response:
+async def _logged_in(ctx: Context, account: Account, status: int, provider: str = "", shown: str = LOCAL) -> Response:
     seconds = max(60, int(ctx.api.settings.get("api.auth.jwt.token.expiry")) // 1000)
     sid = "s-" + secrets.token_hex(16)
     by = msgspec.structs.replace(ctx.caller, account_id=account.id, auth_type="Password")
@@ -131,7 +184,8 @@ async def _logged_in(ctx: Context, account: Account, status: int) -> Response:
         for old in tx.find(Credential, eq("kind", SESSION), eq("account_id", account.id),
                            Where("created", "lt", tx.now() - seconds * 1000)):  # fmt: skip
             tx.delete(old)  # the token that named it has expired
-        tx.insert(Credential(kind=SESSION, account_id=account.id, name=account.name, public_value=sid))
+        data = {"provider": provider} if provider else {}
+        tx.insert(Credential(kind=SESSION, account_id=account.id, name=account.name, public_value=sid, data=data))
         audit(tx, msgspec.structs.replace(ctx, caller=by), "api.token.create", TYPES["account"], account, {}, status)
 
     await ctx.api.write(unit)
@@ -147,26 +201,17 @@ async def _logged_in(ctx: Context, account: Account, status: int) -> Response:
         "accountId": ids.public("account", account.id),
         "security": True,
         "enabled": True,
-        "authProvider": "localauthconfig",
-        "userIdentity": identity(account.id, account.name),
+        "authProvider": shown,
+        "userIdentity": logins.of(account, shown)[0],
+        "identities": logins.of(account, shown),
     }
     response = ctx.api.json(ctx, document, status)
     response.set_cookie(
         COOKIE, jwt, max_age=seconds, httponly=True, samesite="lax", path="/", secure=ctx.root.startswith("https")
     )
+    if ctx.began:
+        response.delete_cookie(BEGAN, path="/")  # the next login begins anew
     return response
-
-
-def identity(account_id: int, name: str) -> dict[str, Any]:
-    """A person as they appear in lists of members."""
-    return {
-        "type": "identity",
-        "id": f"rancher_id:{ids.public('account', account_id)}",
-        "externalId": ids.public("account", account_id),
-        "externalIdType": "rancher_id",
-        "login": name,
-        "name": name,
-    }
 
 
 async def logout(ctx: Context) -> Response:
@@ -191,21 +236,27 @@ async def register(ctx: Context, body: dict[str, Any]) -> dict[str, Any]:
 
     The same key again: the agent kept it, and may have lost our answer or its state, so the old secret is replaced.
     """
-    if ctx.caller.role != REGISTER:
+    if ctx.caller.role not in (REGISTER, SUPERADMIN) or ctx.caller.project_id is None:
         raise ApiError(403, "Forbidden", "Registering needs a registration token.")
-    key = for_create(TYPES["register"], body, _nothing)["key"]
+    told = for_create(TYPES["register"], body, _nothing)
+    key, project = told["key"], ctx.caller.project_id
+    uri = uri_of(ctx, told.get("agentUriFormat"), key)
     access, secret = new_pair()
-    project = ctx.caller.project_id or 0
 
     def unit(tx: Tx) -> Agent:
         agent = tx.first(Agent, eq("uuid", key), ALIVE)
         if agent is None:
             account = tx.insert(Account(kind="agent", name=f"agent {key[:12]}"))
-            agent = tx.insert(Agent(uuid=key, account_id=project, kind="agent", key_account_id=account.id))
+            agent = tx.insert(Agent(uuid=key, account_id=project, kind="agent", uri=uri, key_account_id=account.id))
         elif agent.account_id != project:
             raise ApiError(
                 422, "InvalidState", "This machine is registered in another environment: remove its host there, or delete"
                 " the agent's state folder to register it anew.", field="key",
+            )  # fmt: skip
+        elif agent.uri != uri:
+            raise ApiError(
+                422, "InvalidState", f"This key is that of {'a simulated' if agent.uri else 'a real'} host: choose another.",
+                field="key",
             )  # fmt: skip
         for old in tx.find(Credential, eq("account_id", agent.key_account_id), eq("kind", "agentApiKey"), ALIVE):
             tx.update(old, desired="removed", removed=tx.now())
@@ -272,6 +323,7 @@ def seed(tx: Tx) -> None:
         tx.insert(Account(id=number, kind=kind, name=kind, uuid=kind, desired=state))
     project = tx.insert(Account(id=DEFAULT_PROJECT, kind="project", name="Default", uuid="adminProject"))
     tx.insert(Member(account_id=project.id, external_id=str(ADMIN_ID), role="owner", kind="projectMember"))
+    network_of(tx, project.id)
 
 
 async def plant(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from remuda.ports.identity import Denied, ProviderDown
 from remuda.ports.keyring import Busy
 from remuda.ports.store import Conflict, Duplicate, StoreError, Unavailable
 from remuda.schema.validate import Invalid
@@ -73,6 +74,10 @@ def translate(problem: Exception) -> ApiError | None:
         return ApiError(503, "DatabaseUnavailable", str(problem))
     if isinstance(problem, Busy):
         return ApiError(503, "Busy", str(problem))
+    if isinstance(problem, Denied):
+        return ApiError(401, "Unauthorized", str(problem))
+    if isinstance(problem, ProviderDown):
+        return ApiError(503, "ProviderUnavailable", str(problem))
     if type(problem) is StoreError:
         return ApiError(422, "InvalidFormat", f"{problem}.")
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import time
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,11 +13,28 @@ import msgspec
 from remuda.api.context import Context
 from remuda.core import ids
 from remuda.ports.store import ALIVE, Where
+from remuda.schema.dialect import DIALECTS, Dialect
 from remuda.schema.fields import Field, ResourceType
-from remuda.schema.registry import find, modifiers
+from remuda.schema.registry import TYPES, find, modifiers
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 3000
-_CONTROL = {"limit", "marker", "sort", "order", "include", "_removed", "action", "projectId", "token", "_format", "all"}
+CONTROL = {
+    "limit",
+    "marker",
+    "sort",
+    "order",
+    "include",
+    "_removed",
+    "action",
+    "projectId",
+    "token",
+    "_format",
+    "all",
+    "CSRF",
+    "_role",
+    "_actionLinks",
+    "_plainId",
+}
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,33 +46,50 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
     sort: dict[str, Any] | None = None
     filters: dict[str, Any]
+    sortable: tuple[str, ...] = ()
+    """Fields by which the list can be sorted, as the caller's version names them."""
 
 
 def parse(ctx: Context, kind: ResourceType) -> Page:
     """Read the query of a list request."""
     where: list[Where] = []
-    filters: dict[str, Any] = {f.name: None for f in kind.fields if modifiers(f)}
+    told = ctx.dialect
+    filters: dict[str, Any] = dict.fromkeys(_filterable(kind.id, told.version))
     removed_asked = False
     for key, value in ctx.query:
-        found = _filter(kind, key, value)
+        found = _filter(kind, key, value, told)
         if found is None:
             continue
         field, condition = found
         removed_asked = removed_asked or field.name == "removed"
-        told = {"modifier": condition.op, "value": value}
-        filters[field.name] = [*(filters[field.name] or []), told]
+        name = told.field(field.name)
+        filters[name] = [*(filters[name] or []), {"modifier": condition.op, "value": value}]
         where.append(condition)
     if not removed_asked and ctx.param("_removed") is None:
         where.append(ALIVE)
     order, sort = _order(ctx, kind)
-    return Page(where=where, order=order, sort=sort, limit=_limit(ctx), offset=_offset(ctx), filters=filters)
+    return Page(
+        where=where, order=order, sort=sort, limit=_limit(ctx), offset=_offset(ctx), filters=filters,
+        sortable=_sortable(kind.id, told.version),
+    )  # fmt: skip
 
 
-def _filter(kind: ResourceType, key: str, value: str) -> tuple[Field, Where] | None:
-    if key in _CONTROL:
+@cache
+def _sortable(type_id: str, version: str) -> tuple[str, ...]:
+    kind, told = TYPES[type_id], DIALECTS[version]
+    return tuple(told.field(f.name) for f in kind.fields if modifiers(f) and f.attribute in _columns(kind))
+
+
+@cache
+def _filterable(type_id: str, version: str) -> tuple[str, ...]:
+    return tuple(DIALECTS[version].field(f.name) for f in TYPES[type_id].fields if modifiers(f))
+
+
+def _filter(kind: ResourceType, key: str, value: str, told: Dialect) -> tuple[Field, Where] | None:
+    if key in CONTROL:
         return None
     name, _, modifier = key.partition("_")
-    field = kind.field(name)
+    field = kind.field(told.our_field(name))
     op = modifier or "eq"
     if field is None or op not in modifiers(field):
         return None
@@ -79,7 +114,7 @@ def _value(kind: ResourceType, field: Field, value: str) -> tuple[str, Any]:
         named = find(value)  # the history names tables, clients name types
         return field.attribute, named.record.TABLE if named and named.record else value
     if field.type == "int":
-        return field.attribute, int(value) if value.lstrip("-").isdigit() and len(value) < 19 else -(2**62)
+        return field.attribute, int(value) if value.removeprefix("-").isdecimal() and len(value) < 19 else -(2**62)
     if field.type == "boolean":
         return field.attribute, value.lower() == "true"
     if field.type == "date":
@@ -88,7 +123,7 @@ def _value(kind: ResourceType, field: Field, value: str) -> tuple[str, Any]:
 
 
 def _moment(text: str) -> int:
-    if text.isdigit():
+    if text.isdecimal():
         return int(text[:18])
     try:
         return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")) * 1000
@@ -98,7 +133,7 @@ def _moment(text: str) -> int:
 
 def _order(ctx: Context, kind: ResourceType) -> tuple[tuple[str, ...], dict[str, Any] | None]:
     name = ctx.param("sort")
-    field = kind.field(name) if name else None
+    field = kind.field(ctx.dialect.our_field(name)) if name else None
     if field is None or not modifiers(field):
         return ("id",), None
     attribute = "id" if field.name == "id" else field.attribute
@@ -106,13 +141,13 @@ def _order(ctx: Context, kind: ResourceType) -> tuple[tuple[str, ...], dict[str,
         return ("id",), None
     descending = (ctx.param("order") or "asc").lower() == "desc"
     sign = "-" if descending else ""
-    told = {"name": field.name, "order": "desc" if descending else "asc", "reverse": ""}
+    told = {"name": ctx.dialect.field(field.name), "order": "desc" if descending else "asc", "reverse": ""}
     return (sign + attribute,) if attribute == "id" else (sign + attribute, sign + "id"), told
 
 
 def _limit(ctx: Context) -> int:
     text = ctx.param("limit") or ""
-    if not text.lstrip("-").isdigit():
+    if not text.removeprefix("-").isdecimal():
         return DEFAULT_LIMIT
     asked = int(text[:12])
     return MAX_LIMIT if asked <= 0 else min(asked, MAX_LIMIT)
@@ -120,7 +155,19 @@ def _limit(ctx: Context) -> int:
 
 def _offset(ctx: Context) -> int:
     marker = (ctx.param("marker") or "").removeprefix("m")
-    return int(marker) if marker.isdigit() and len(marker) < 12 else 0
+    return int(marker) if marker.isdecimal() and len(marker) < 12 else 0
+
+
+def sort_links(ctx: Context, path: str, page: Page) -> dict[str, str]:
+    """The same list by each field that it can be sorted by; by the one that it is sorted by, the other way round."""
+    kept = urlencode([(k, v) for k, v in ctx.query if k not in ("marker", "sort", "order")])
+    base = f"{ctx.url(path)}?{kept}{'&' if kept else ''}sort="
+    links = {name: base + name for name in page.sortable}
+    if page.sort is not None:
+        name = page.sort["name"]
+        links[name] = f"{base}{name}&order={'asc' if page.sort['order'] == 'desc' else 'desc'}"
+        page.sort["reverse"] = links[name]
+    return links
 
 
 def pagination(ctx: Context, path: str, page: Page, more: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 from prometheus_client import generate_latest
 from starlette.applications import Starlette
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -18,19 +19,32 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from remuda.api import agents, body, handlers, singles, streams
-from remuda.api.context import Context
+from remuda.api import agents, body, browse, handlers, lists, logins, proxy, query, singles, streams
+from remuda.api.context import Caller, Context
 from remuda.api.errors import ApiError, not_found, translate
 from remuda.api.origin import client_of, is_foreign, nearest_of, root_of, via_of
 from remuda.api.server import Api, request_id
 from remuda.api.static import static_routes
-from remuda.core import ids
-from remuda.schema.fields import AGENT, ANONYMOUS, REGISTER, ResourceType
+from remuda.core import ids, tickets
+from remuda.schema.dialect import DIALECTS, LATEST
+from remuda.schema.fields import ADMIN, AGENT, ANONYMOUS, EVERYONE, PROJECTADMIN, REGISTER, SUPERADMIN, ResourceType
 from remuda.schema.registry import TYPES
 
 log = structlog.get_logger()
 
 CSRF = "CSRF"
+
+
+_FOREIGN = ("/v{number:int}{rest:anything}", "/v1-{rest:anything}", "/latest", "/latest/{rest:anything}")
+
+
+class _Anything(PathConvertor):
+    """The rest of a path, line breaks included: what is no id of ours is refused by us."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("anything", _Anything())
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 """All that may be sent, so that the answer is ours; the last two are refused."""
 
@@ -41,11 +55,21 @@ def application(api: Api) -> Starlette:
     return Starlette(
         routes=[
             Route("/ping", _ping),
+            Route("/healthcheck", _ping),
             Route("/metrics", edge.metrics),
-            Route("/v1", edge.http, methods=_METHODS),
-            Route("/v1/{rest:path}", edge.http, methods=_METHODS),
-            WebSocketRoute("/v1/{rest:path}", edge.socket),
-            *static_routes(api.static),
+            *(
+                route
+                for version in DIALECTS
+                for route in (
+                    Route(f"/{version}/{tickets.PROXY}{{rest:anything}}", edge.proxy, methods=proxy.METHODS),
+                    Route(f"/{version}", edge.http, methods=_METHODS),
+                    Route(f"/{version}/{{rest:anything}}", edge.http, methods=_METHODS),
+                    WebSocketRoute(f"/{version}/{{rest:anything}}", edge.socket),
+                )
+            ),
+            # paths of the API that are none of ours: a program must not be given the UI for them
+            *(Route(path, edge.unknown, methods=_METHODS) for path in _FOREIGN),
+            *static_routes(api.static, edge.versions),
         ],
         middleware=[Middleware(_OneSlash)],
     )
@@ -73,9 +97,30 @@ class Edge:
     def __init__(self, api: Api) -> None:
         self._api = api
 
+    def versions(self, request: Request) -> Response:
+        """``GET /`` for programs: the versions of the API that there are."""
+        root = root_of(request)
+        data = [
+            {"id": name, "type": "apiVersion", "links": {"self": f"{root}/{name}"}, "actions": {}} for name in DIALECTS
+        ]
+        links = {"self": f"{root}/", "latest": f"{root}/{LATEST.version}"}
+        document = {"type": "collection", "resourceType": "apiVersion", "links": links, "data": data}
+        return self._api.json(None, document)
+
+    async def unknown(self, request: Request) -> Response:
+        """A version that there is not."""
+        error = not_found(f"version of the API at {request.scope['path']}")
+        response = self._api.json(None, error.document(request_id()), 404)
+        response.headers["X-API-Schemas"] = f"{root_of(request)}/{LATEST.version}/schemas"
+        return response
+
     async def metrics(self, _request: Request) -> Response:
         """Prometheus."""
         return Response(generate_latest(self._api.metrics), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def proxy(self, request: Request) -> Response:
+        """What a container serves."""
+        return await proxy.serve(self._api, request)
 
     async def http(self, request: Request) -> Response:
         """One API request: never anything but a documented answer."""
@@ -87,12 +132,15 @@ class Edge:
             response = await self._dispatch(request, ctx, parts)
         except Exception as problem:
             response = self._failed(request, ctx, problem, name)
+        csrf = request.cookies.get(CSRF) or secrets.token_hex(5)
+        if browse.wanted(request):
+            response = browse.page(request, response, csrf)
         if (
             "text/html" in request.headers.get("accept", "")
             or "mozilla" in request.headers.get("user-agent", "").lower()
         ) and CSRF not in request.cookies:
             secure = ctx is not None and ctx.root.startswith("https")
-            response.set_cookie(CSRF, secrets.token_hex(5), path="/", samesite="lax", secure=secure)
+            response.set_cookie(CSRF, csrf, path="/", samesite="lax", secure=secure)
         response.headers["X-Content-Type-Options"] = "nosniff"
         self._api.observed(request.method, response.status_code, started)
         return response
@@ -106,7 +154,10 @@ class Edge:
             path = bytes(request.scope.get("raw_path") or b"").decode("latin-1")
             log.exception("request failed", method=request.method, path=path, request=name)
             error = ApiError(500, "", f"The server made a mistake; its log knows more under {name}.")
-        response = self._api.json(ctx, error.document(name), error.status)
+        document = error.document(name)
+        if ctx is not None:
+            document = ctx.dialect.told(document)
+        response = self._api.json(ctx, document, error.status)
         if error.status == 401 and "x-api-no-challenge" not in request.headers:
             response.headers["WWW-Authenticate"] = (
                 'Basic realm="Enter API access key and secret key as username and password"'
@@ -117,6 +168,7 @@ class Edge:
 
     async def _context(self, request: Request | WebSocket, name: str) -> tuple[Context, list[str]]:
         root = root_of(request)
+        dialect = DIALECTS[str(request.scope["path"]).split("/", 2)[1]]
         parts = [p for p in request.path_params.get("rest", "").split("/") if p]
         project, prefix = _project_of(parts)
         if project is not None:
@@ -124,17 +176,20 @@ class Edge:
         else:
             told = request.headers.get("x-api-project-id") or request.query_params.get("projectId")
             project = _project_id(told) if told else None
-        caller = await self._api.auth.caller(request, project)
+        caller = _posing(await self._api.auth.caller(request, project), request.query_params.get("_role"))
         ctx = Context(
             api=self._api,
             caller=caller,
             root=root,
-            prefix="/v1" + prefix,
+            dialect=dialect,
+            prefix=f"/{dialect.version}{prefix}",
             client_ip=client_of(request),
             via=via_of(request),
             nearest=nearest_of(request),
             query=tuple(request.query_params.multi_items()),
             request_id=name,
+            began=request.cookies.get(logins.BEGAN, "")[:64],
+            action_links=request.headers.get("x-api-action-links", "").lower() == "true",
         )
         return ctx, parts
 
@@ -148,29 +203,56 @@ class Edge:
         trusted = ctx.caller.role not in (ANONYMOUS, REGISTER, AGENT)
         limit = body.MAX_BODY if trusted else body.MAX_STRANGER
         sent = await body.read(request, limit) if method in ("POST", "PUT") else {}
+        if method in ("POST", "PUT"):
+            sent = {**{name: value for name, value in ctx.query if name not in query.CONTROL}, **sent}
         answer = await singles.serve(ctx, method, head, parts[1:], sent)
         if answer is not None:
             return answer
         if ctx.caller.role == ANONYMOUS:
             raise ApiError(401, "Unauthorized", "Log in, or send an API key.")
         kind = handlers.type_of(ctx, head)
-        if kind.id == "account" and sent.get("password") and ctx.can(kind, "c" if method == "POST" else "u"):
-            ctx = await self._hashed(ctx, str(sent["password"]))
+        secret = {"account": "password", "password": "secretValue"}.get(kind.id, "")
+        if sent.get(secret) and not ctx.param("action") and ctx.can(kind, "c" if method == "POST" else "u"):
+            ctx = await self._hashed(ctx, str(sent[secret]), secret)
         if kind.id == "clusterNode":
             ctx = msgspec.structs.replace(ctx, leading=await self._api.leading_node())
-        return await self._rows(ctx, method, kind, parts, sent)
+        return await self._rows(ctx, method, kind, parts, sent, request.headers.get("if-none-match", ""))
+
+    async def _list(self, ctx: Context, kind: ResourceType, path: str, seen: str) -> Response:
+        """A list; ``seen`` is the ETag of the answer that the caller has already."""
+        if not lists.keeps(ctx, kind):
+            return self._api.json(ctx, await handlers.listing(ctx, kind, path))
+        key = lists.key_of(ctx, kind, path)
+        seq, answer = await self._api.read(lambda tx: self._api.lists.look(tx, key))
+        if lists.has(seen, key, seq, answer):
+            response = self._api.encoded(ctx, b"", 304)
+        else:
+            if answer is None:
+                # read after the number was: it may hold more than that, never less
+                asked: set[str] = set()
+                body = self._api.bytes_of(ctx, await handlers.listing(ctx, kind, path, asked=asked))
+                answer = lists.Answer(seq, seq, frozenset(asked), ctx.caller.project_id, body)
+            response = self._api.encoded(ctx, answer.body)
+        if answer is not None:
+            self._api.lists.put(key, answer)
+        response.headers["ETag"] = lists.etag(key, seq)
+        return response
 
     async def _rows(
-        self, ctx: Context, method: str, kind: ResourceType, parts: list[str], sent: dict[str, Any]
+        self, ctx: Context, method: str, kind: ResourceType, parts: list[str], sent: dict[str, Any], seen: str
     ) -> Response:
         action = ctx.param("action")
         match (method, len(parts)):
             case ("GET", 1):
-                return self._api.json(ctx, await handlers.listing(ctx, kind, parts[0].lower()))
+                return await self._list(ctx, kind, parts[0].lower(), seen)
             case ("POST", 1) if not action:
                 return self._api.json(ctx, await handlers.creating(ctx, kind, sent), 201)
             case ("GET", 2):
-                return self._api.json(ctx, await handlers.reading(ctx, kind, parts[1]))
+                answer = self._api.json(ctx, await handlers.reading(ctx, kind, parts[1]))
+                if kind.id == "project":
+                    # who was given an environment's URL works within it
+                    answer.headers["X-API-Schemas"] = ctx.url("projects", parts[1], "schemas")
+                return answer
             case ("PUT", 2):
                 return self._api.json(ctx, await handlers.updating(ctx, kind, parts[1], sent))
             case ("DELETE", 2):
@@ -187,19 +269,19 @@ class Edge:
 
     async def _child(self, ctx: Context, kind: ResourceType, parts: list[str], sent: dict[str, Any]) -> Response:
         """POST to a link creates below it: ``/environments/1e1/services``."""
-        link = next((x for x in kind.links if x.name.lower() == parts[2].lower()), None)
+        name = ctx.dialect.our_link(parts[2]).lower()
+        link = next((x for x in kind.links if x.name.lower() == name), None)
         if link is None:
             raise not_found(parts[2])
         target = TYPES[link.type]
-        name = "requestedHostId" if (target.id, link.field) == ("container", "hostId") else link.field
-        field = target.field(name)
-        if field is None or not field.create:
+        field = handlers.child_field(target, link)
+        if field is None:
             raise ApiError(405, "", f"A {target.id} is not made below a {kind.id}.")
-        return self._api.json(ctx, await handlers.creating(ctx, target, {**sent, name: parts[1]}), 201)
+        return self._api.json(ctx, await handlers.creating(ctx, target, {**sent, field.name: parts[1]}), 201)
 
-    async def _hashed(self, ctx: Context, password: str) -> Context:
+    async def _hashed(self, ctx: Context, password: str, field: str) -> Context:
         if len(password) < 8 or len(password) > 1024:
-            raise ApiError(422, "MinLengthExceeded", "A password has 8 to 1024 characters.", field="password")
+            raise ApiError(422, "MinLengthExceeded", "A password has 8 to 1024 characters.", field=field)
         return msgspec.structs.replace(ctx, hashed=await self._api.keyring.hash_password(password))
 
     def _check_browser(self, request: Request, ctx: Context) -> None:
@@ -239,7 +321,7 @@ class Edge:
             await self._api.broadcaster.serve(socket, ctx)
         elif head == "agentsession":
             await agents.serve(self._api, socket, ctx)
-        elif head in ("exec", "logs", "containerstats", "hoststats", "stats"):
+        elif head in tickets.SOCKETS:
             await streams.serve(self._api, socket, head)
         else:
             await socket.close(1008, "There is no such stream.")
@@ -251,12 +333,21 @@ def _short(text: str) -> str:
 
 
 def _project_of(parts: list[str]) -> tuple[int | None, str]:
-    """The environment that a path is below, and that part of the path."""
+    """The environment that a path is below, and that part of the path. (Its members are a list of the environment itself.)"""
     scoped = len(parts) > 2 and parts[0].lower() in ("projects", "project")
-    if not scoped:
+    if not scoped or (len(parts) == 3 and parts[2].lower() == "projectmembers"):
         return None, ""
     number = _project_id(parts[1])
     return number, f"/projects/{ids.public('account', number)}"
+
+
+def _posing(caller: Caller, role: str | None) -> Caller:
+    """Administrators may ask as somebody of another role would (``_role=``)."""
+    if role is None or caller.role not in (ADMIN, PROJECTADMIN, SUPERADMIN):
+        return caller
+    if role not in EVERYONE:
+        raise ApiError(422, "InvalidOption", f"There is no role '{role}'. Roles: {', '.join(EVERYONE)}.", field="_role")
+    return msgspec.structs.replace(caller, role=role, posing=True)
 
 
 def _project_id(text: str) -> int:

@@ -19,17 +19,23 @@ from starlette.responses import Response
 from remuda.api.audit import audit
 from remuda.api.auth import Authenticator
 from remuda.api.behaviour import Behaviour
-from remuda.api.context import Context
+from remuda.api.context import Caller, Context
+from remuda.api.documents import Documents
 from remuda.api.entry import set_up
 from remuda.api.errors import ApiError
+from remuda.api.lists import Lists
+from remuda.api.logins import Logins
 from remuda.api.metrics import Numbers
 from remuda.api.resources import behaviours
 from remuda.api.subscribe import Broadcaster
 from remuda.api.throttle import Throttle
 from remuda.api.values import SettingValues
 from remuda.control.plane import ControlPlane
+from remuda.control.streams import Tickets
+from remuda.core import ids
 from remuda.core.model import Record
 from remuda.ports.cluster import Cluster
+from remuda.ports.identity import Providers
 from remuda.ports.keyring import Keyring
 from remuda.ports.leases import Leases
 from remuda.ports.store import Conflict, Duplicate, Store, Tx
@@ -42,7 +48,7 @@ log = structlog.get_logger()
 QUORUM_PATIENCE = 0.8
 """A write waits so long for quorum to come back (an election takes less) before it is refused."""
 LEADING_LEASE = "controllers/0"
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 
 
 class Api:
@@ -61,13 +67,20 @@ class Api:
         static: Path | None = None,
         ca_file: Path | None = None,
         setup_file: Path | None = None,
+        simulated_hosts: bool = False,
+        providers: Providers | None = None,
     ) -> None:
         self.store, self.plane, self.leases, self.keyring = store, plane, leases, keyring
         self.cluster, self.settings, self.version, self.static = cluster, settings, version, static
         self._ca_file, self._setup_file = ca_file, setup_file
+        self.simulated_hosts = simulated_hosts
         self._behaviours = behaviours()
         self.auth = Authenticator(self)
         self.broadcaster = Broadcaster(self)
+        self.tickets = Tickets(store, keyring, self.write)
+        self.lists = Lists()
+        self.documents = Documents()
+        self.logins = Logins(self, providers)
         self.throttle = Throttle()
         self.metrics = CollectorRegistry()
         self.requests = Counter("remuda_http_requests", "Requests", ["method", "status"], registry=self.metrics)
@@ -110,9 +123,18 @@ class Api:
 
     def json(self, ctx: Context | None, document: Any, status: int = 200) -> Response:
         """A document as a response, with the headers that clients rely on."""
-        response = Response(_encode(document), status, media_type="application/json; charset=utf-8")
+        return self.encoded(ctx, self.bytes_of(ctx, document), status)
+
+    def bytes_of(self, ctx: Context | None, document: Any) -> bytes:
+        """A document as the caller wants it written."""
+        return encode(_renamed(document) if ctx is not None and ctx.action_links else document)
+
+    def encoded(self, ctx: Context | None, body: bytes, status: int = 200) -> Response:
+        """The same for a document that is encoded already."""
+        response = Response(body, status, media_type="application/json; charset=utf-8")
         if ctx is not None:
             response.headers["X-API-Schemas"] = ctx.url("schemas")
+            response.headers.update(_whose(ctx.caller))
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Rancher-Version"] = self.settings.get("rancher.server.version")
         return response
@@ -169,6 +191,27 @@ class Api:
         """Before the first request: load what every request needs."""
         async with asyncio.timeout(30):
             await self.settings.load(self.store)
+
+
+def _renamed(value: Any) -> Any:
+    """A document and all within it with ``actionLinks`` in place of ``actions``."""
+    if isinstance(value, list):
+        return [_renamed(one) for one in value]
+    if not isinstance(value, dict) or "type" not in value:
+        return value
+    return {("actionLinks" if name == "actions" else name): _renamed(one) for name, one in value.items()}
+
+
+def _whose(caller: Caller) -> dict[str, str]:
+    """Who was recognised, and as which account the request was carried out."""
+    if not caller.account_id:
+        return {}
+    acting = caller.project_id if caller.project_id is not None else caller.account_id
+    return {
+        "X-API-USER-ID": ids.public("account", caller.account_id) or "",
+        "X-API-ACCOUNT-ID": ids.public("account", acting) or "",
+        "X-API-ACCOUNT-KIND": caller.kind if caller.project_id is None else "project",
+    }
 
 
 def request_id() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from starlette.requests import Request
@@ -35,17 +36,27 @@ class _Assets(StaticFiles):
         return await super().get_response(path, scope)
 
 
-def static_routes(folder: Path | None) -> list[BaseRoute]:
-    """Routes for the UI; a sentence in its place when it was not built."""
+def browses(request: Request) -> bool:
+    """Does a person look at this with a browser?"""
+    accepts = request.headers.get("accept", "")
+    return "text/html" in accepts or ("mozilla" in request.headers.get("user-agent", "").lower() and "*/*" in accepts)
+
+
+def static_routes(folder: Path | None, versions: Callable[[Request], Response]) -> list[BaseRoute]:
+    """Routes for the UI; a sentence in its place when it was not built. Programs are told the API's versions at ``/``."""
     if folder is None or not (folder / "index.html").exists():
 
-        async def missing(_request: Request) -> Response:
+        async def missing(request: Request) -> Response:
+            if not browses(request):
+                return versions(request)
             return PlainTextResponse("The user interface is not built into this server (make ui). The API is at /v1.\n")
 
         return [Route("/", missing)]
     page = folder / "index.html"
 
-    async def index(_request: Request) -> Response:
+    async def index(request: Request) -> Response:
+        if request.url.path == "/" and not browses(request):
+            return versions(request)
         return FileResponse(page, headers=_HEADERS)
 
     return [Mount("/static", _Assets(directory=folder)), Route("/{path:path}", index)]

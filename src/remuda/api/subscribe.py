@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.responses import Response
+from starlette.websockets import WebSocket
 
-from remuda.api.context import Caller, Context
+from remuda.api import frames
+from remuda.api.context import Context
+from remuda.api.errors import ApiError
 from remuda.api.guests import Guest, see_out
-from remuda.api.handlers import documents
-from remuda.control.reconcile.feed import Resync
-from remuda.core.model import RECORDS, Change, Record
-from remuda.ports.store import StoreError, Tx, Where
-from remuda.schema.fields import ResourceType
+from remuda.api.publish import Events
+from remuda.api.subscription import LongAnswer, Subscriber, over_socket, wish_of
+from remuda.control.reconcile.feed import Listener, Resync
+from remuda.core.events import Pace
+from remuda.core.model import Change
+from remuda.ports.store import StoreError
+from remuda.schema.fields import ANONYMOUS
 from remuda.schema.registry import TYPES
 
 if TYPE_CHECKING:
@@ -31,47 +34,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-PING_SECONDS = 5.0
-GATHER_SECONDS = 0.02
-"""So long changes are gathered, so that a row that changes ten times at once is rendered once."""
-QUEUE = 2000
-RESYNC = b'{"name":"resync"}'
-LOGOUT = '{"name":"logout"}'
-
-_CLASSES: dict[str, type[Record]] = {r.TABLE: r for r in RECORDS}
-_TYPES: dict[str, list[ResourceType]] = defaultdict(list)
-for _kind in TYPES.values():
-    if _kind.record is not None and _kind.id not in ("auditLog", "haConfig", "setting"):
-        _TYPES[_kind.record.TABLE].append(_kind)
-_PERSONAL = "account"
+ROUND_SECONDS = 0.02
+"""From one round of frames to the next: what many transactions change at once is rendered together."""
+MOST_AT_ONCE = 100
+"""Rows rendered in one go; between two of them others get their turn."""
+RETRY_SECONDS = 1.0
 _IDENTITY = {"account", "credential", "project_member"}
-
-
-class Subscriber(Guest):
-    """One socket's queue."""
-
-    def __init__(self, ctx: Context) -> None:
-        super().__init__(ctx.caller)
-        self.ctx = ctx
-        self.queue: asyncio.Queue[bytes] = asyncio.Queue()
-
-    def refresh(self, caller: Caller) -> None:
-        super().refresh(caller)
-        self.ctx = msgspec.structs.replace(self.ctx, caller=caller)
-
-    def view(self, *, personal: bool) -> tuple[Any, ...]:
-        """Subscribers with equal views get equal frames. Accounts and environments look different to each person."""
-        caller = self.ctx.caller
-        own = caller.account_id if personal or caller.project_id is None else 0
-        return (caller.role, caller.project_id, own, self.ctx.root, self.ctx.prefix)
-
-    def put(self, frame: bytes) -> None:
-        """Queue a frame, or give up on the queue."""
-        if self.queue.qsize() >= QUEUE:
-            while not self.queue.empty():
-                self.queue.get_nowait()
-            frame = RESYNC
-        self.queue.put_nowait(frame)
 
 
 class Broadcaster:
@@ -82,6 +50,10 @@ class Broadcaster:
         self._subscribers: set[Subscriber] = set()
         self._guests: set[Guest] = set()
         self._doubt = asyncio.Event()
+        self._pace = Pace(0)
+        self._through = 0
+        """Up to this change everybody's queue has everything. (The pace is ahead of it while rows are rendered.)"""
+        self.events = Events(api, self._subscribers)
 
     def __len__(self) -> int:
         return len(self._subscribers)
@@ -92,6 +64,7 @@ class Broadcaster:
             group.create_task(self._remember())
             group.create_task(self._see_out())
             group.create_task(self._serve())
+            group.create_task(self.events.run())
 
     @contextlib.contextmanager
     def watching(self, guest: Guest) -> Iterator[None]:
@@ -101,6 +74,8 @@ class Broadcaster:
             yield
         finally:
             self._guests.discard(guest)
+
+    # ---- what the API remembers -------------------------------------------------------------------------------------------
 
     async def _remember(self) -> None:
         """Forget what is remembered of rows that changed. Apart from serving, so that nothing slow delays it."""
@@ -128,160 +103,129 @@ class Broadcaster:
             except StoreError as problem:
                 log.warning("it is not known whose rights have ended; asked again", problem=str(problem))
                 self._doubt.set()
-                await asyncio.sleep(1)
+                await asyncio.sleep(RETRY_SECONDS)
             except Exception:
                 log.exception("it is not known whose rights have ended; asked again")
                 self._doubt.set()
-                await asyncio.sleep(1)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    # ---- what subscribers are told ----------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
         with self._api.plane.feed.listen() as listener:
-            self._resync()
+            self._resync(listener)
             while True:
                 try:
-                    changes = await listener.next()
-                    if self._subscribers:
-                        await asyncio.sleep(GATHER_SECONDS)
-                        await self._deliver(changes, list(self._subscribers))
+                    changes = await self._next(listener)
+                    await self._round(changes, loop.time())
+                    await asyncio.sleep(ROUND_SECONDS)
                 except Resync:
-                    self._resync()
+                    self._resync(listener)
                 except StoreError as problem:
                     log.warning("subscribers could not be served", problem=str(problem))
-                    self._resync()
-                    await asyncio.sleep(1)
+                    self._resync(listener)
+                    await asyncio.sleep(RETRY_SECONDS)
                 except Exception:
                     log.exception("subscribers could not be served")
-                    self._resync()
-                    await asyncio.sleep(1)
+                    self._resync(listener)
+                    await asyncio.sleep(RETRY_SECONDS)
 
-    def _resync(self) -> None:
+    async def _next(self, listener: Listener) -> list[Change]:
+        """What changed; nothing when a row that was held back is due."""
+        try:
+            async with asyncio.timeout(self._pace.wait(asyncio.get_running_loop().time())):
+                return await listener.next()
+        except TimeoutError:
+            return []
+
+    async def _round(self, changes: Sequence[Change], now: float) -> None:
+        listening = [s for s in self._subscribers if s.wish.events.rows]
+        if not listening:
+            self._pace.skip(changes[-1].seq if changes else 0)
+            self._through = self._pace.floor
+            return
+        self._pace.take(changes, now)
+        due = [c for c in self._pace.due(now) if frames.told_of(c.kind)]
+        floor = self._pace.floor
+        for start in range(0, len(due), MOST_AT_ONCE):
+            for subscriber, told in await self._rendered(due[start : start + MOST_AT_ONCE], listening, floor):
+                for seq, frame in told:
+                    subscriber.put(frame, min(seq, floor))
+        self._through = floor
+
+    def _resync(self, listener: Listener) -> None:
+        self._pace.skip(listener.seq)
+        self._through = self._pace.floor
         for subscriber in self._subscribers:
-            subscriber.put(RESYNC)
+            subscriber.put(frames.RESYNC)
 
-    async def _deliver(self, changes: Sequence[Change], subscribers: Sequence[Subscriber]) -> None:
+    async def _rendered(
+        self, changes: Sequence[Change], subscribers: Sequence[Subscriber], floor: int | None
+    ) -> list[tuple[Subscriber, list[tuple[int, str]]]]:
+        """What each is to be told of these changes, in their order."""
+        told: dict[Subscriber, list[tuple[int, str]]] = {subscriber: [] for subscriber in subscribers}
         for personal in (True, False):
-            newest = {
-                (c.kind, c.record_id): c for c in changes if c.kind in _TYPES and (c.kind == _PERSONAL) == personal
-            }
-            if newest:
-                await self._tell(newest, subscribers, personal=personal)
-
-    async def _tell(
-        self, newest: dict[tuple[str, int], Change], subscribers: Sequence[Subscriber], *, personal: bool
-    ) -> None:
-        views: dict[tuple[Any, ...], list[Subscriber]] = defaultdict(list)
-        for subscriber in subscribers:
-            views[subscriber.view(personal=personal)].append(subscriber)
-        for group in views.values():
-            ctx = group[0].ctx
-            frames = await self._api.store.read(lambda tx, ctx=ctx: _frames(tx, ctx, newest))  # type: ignore[misc]
-            for frame in frames:
+            part = [c for c in changes if (c.kind == frames.PERSONAL) == personal]
+            if not part:
+                continue
+            views: dict[tuple[Any, ...], list[Subscriber]] = defaultdict(list)
+            for subscriber in subscribers:
+                views[subscriber.view(personal=personal)].append(subscriber)
+            for group in views.values():
+                ctx, look, now = group[0].ctx, group[0].wish.look, self._api.plane.clock.now()
+                found = await self._api.store.read(
+                    lambda tx, ctx=ctx, look=look, part=part, now=now: frames.rows(tx, ctx, part, look, floor, now)  # type: ignore[misc]
+                )
                 for subscriber in group:
-                    subscriber.put(frame)
+                    told[subscriber] += found
+        return [(subscriber, sorted(found, key=lambda one: one[0])) for subscriber, found in told.items()]
+
+    # ---- one subscriber ---------------------------------------------------------------------------------------------------
 
     async def serve(self, socket: WebSocket, ctx: Context) -> None:
         """One subscriber, until it hangs up."""
         if not ctx.can(TYPES["subscribe"], "r"):
             await socket.close(1008, "Log in first.")
             return
+        subscriber = Subscriber(ctx, wish_of(ctx, None), lambda: self._through)
         await socket.accept()
-        subscriber = Subscriber(ctx)
+        async with self._open(subscriber):
+            await over_socket(socket, subscriber, self._api.plane.clock.now)
+
+    def answer(self, ctx: Context, names: Any) -> Response:
+        """The same as an answer to a POST."""
+        if not ctx.can(TYPES["subscribe"], "c"):
+            anonymous = ctx.caller.role == ANONYMOUS
+            raise ApiError(401 if anonymous else 403, "", "Log in, as somebody who may subscribe.")
+        subscriber = Subscriber(ctx, wish_of(ctx, names), lambda: self._through)
+        return LongAnswer(subscriber, self._open, self._api.plane.clock.now)
+
+    @contextlib.asynccontextmanager
+    async def _open(self, subscriber: Subscriber) -> AsyncIterator[None]:
         self._subscribers.add(subscriber)
-        jobs = (self._send(socket, subscriber), _drain(socket), self._part(socket, subscriber))
-        tasks = [asyncio.create_task(job) for job in jobs]
+        missed = asyncio.create_task(self._replay(subscriber))
         try:
             with self.watching(subscriber):
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                yield
         finally:
             self._subscribers.discard(subscriber)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _part(self, socket: WebSocket, subscriber: Subscriber) -> None:
-        """Wait until the subscriber's rights end; say so, and hang up. Who merely has others now may come again."""
-        await subscriber.ended.wait()
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            if subscriber.gone:
-                await socket.send_text(LOGOUT)
-            await socket.close(
-                1000 if subscriber.gone else 1012, "" if subscriber.gone else "Your rights have changed."
-            )
-
-    async def _send(self, socket: WebSocket, subscriber: Subscriber) -> None:
-        feed = self._api.plane.feed
-        await socket.send_text(_ping(feed.seq))
-        await self._replay(subscriber)
-        while True:
-            try:
-                async with asyncio.timeout(PING_SECONDS):
-                    frame = await subscriber.queue.get()
-            except TimeoutError:
-                await socket.send_text(_ping(feed.seq))
-                continue
-            await socket.send_text(frame.decode())
+            missed.cancel()
+            await asyncio.gather(missed, return_exceptions=True)
 
     async def _replay(self, subscriber: Subscriber) -> None:
-        asked = subscriber.ctx.param("resume")
-        if not asked or not asked.isdecimal() or len(asked) > 18:
+        """Tell them what happened after the change that they resume from, or that they have to read anew."""
+        if subscriber.wish.resume is None:
             return
         try:
-            changes = await self._api.plane.feed.since(int(asked))
+            changes = await self._api.plane.feed.since(subscriber.wish.resume)
+            newest = {(c.kind, c.record_id): c for c in changes if frames.told_of(c.kind)}
+            ordered = sorted(newest.values(), key=lambda change: change.seq)
+            missed = []
+            for start in range(0, len(ordered), MOST_AT_ONCE):
+                for _, told in await self._rendered(ordered[start : start + MOST_AT_ONCE], [subscriber], None):
+                    missed += told
         except (Resync, StoreError):
-            subscriber.put(RESYNC)
-            return
-        await self._deliver(changes, [subscriber])
-
-
-def _frames(tx: Tx, ctx: Context, newest: dict[tuple[str, int], Change]) -> list[bytes]:
-    by_table: dict[str, list[Change]] = defaultdict(list)
-    for change in newest.values():
-        by_table[change.kind].append(change)
-    frames = []
-    for table, changes in by_table.items():
-        seqs = {c.record_id: c.seq for c in changes}
-        kinds = [k for k in _TYPES[table] if ctx.can(k, "r")]
-        if not kinds:
-            continue
-        rows: list[Any] = list(tx.find(_CLASSES[table], Where("id", "in", list(seqs))))
-        for kind in kinds:
-            behaviour = ctx.api.behaviour(kind)
-            seen = [
-                r for r in rows if (not kind.kinds or r.kind in kind.kinds) and _concerns(tx, ctx, kind, behaviour, r)
-            ]
-            frames += [
-                (seqs[r.id], _frame(kind, d, seqs[r.id]))
-                for r, d in zip(seen, documents(tx, ctx, kind, seen), strict=True)
-            ]
-    return [frame for _, frame in sorted(frames)]
-
-
-def _concerns(tx: Tx, ctx: Context, kind: ResourceType, behaviour: Any, row: Record) -> bool:
-    if kind.id == "account" and row.kind == "project":
-        return False
-    if kind.scope == "project" and ctx.caller.project_id is not None and row.account_id != ctx.caller.project_id:
-        return False
-    return bool(behaviour.sees(tx, ctx, row))
-
-
-def _frame(kind: ResourceType, document: dict[str, Any], seq: int) -> bytes:
-    return msgspec.json.encode(
-        {
-            "id": str(uuid.uuid4()),
-            "name": "resource.change",
-            "resourceType": kind.id,
-            "resourceId": document["id"],
-            "data": {"resource": document},
-            "seq": seq,
-        }
-    )
-
-
-def _ping(seq: int) -> str:
-    return msgspec.json.encode({"id": str(uuid.uuid4()), "name": "ping", "seq": seq}).decode()
-
-
-async def _drain(socket: WebSocket) -> None:
-    with contextlib.suppress(WebSocketDisconnect):
-        while (await socket.receive())["type"] != "websocket.disconnect":
-            pass
+            subscriber.put(frames.RESYNC)
+        else:
+            subscriber.replay(missed if subscriber.wish.events.rows else [])

@@ -14,9 +14,12 @@ from remuda.adapters.crypto.keyring import FileKeyring
 from remuda.adapters.memory.clock import SystemClock
 from remuda.adapters.sql.store import SqlStore
 from remuda.api.entry import ADMIN_ID, plant, set_up
+from remuda.api.errors import ApiError
 from remuda.api.resources.accounts import MIN_PASSWORD, PASSWORD_KIND, end_sessions, store_password
-from remuda.core.model import ACTIVE, INACTIVE, Account, Credential
+from remuda.api.resources.providers import to_passwords
+from remuda.core.model import ACTIVE, INACTIVE, Account, AuthProvider, Credential
 from remuda.ports.store import ALIVE, StoreError, Tx, eq
+from remuda.run.rotation import keep_digests, rotate
 from remuda.run.settings import ServerSettings, SettingsError, from_environment
 
 _HELP = """\
@@ -35,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _parser(base).print_help()
             return 2
         return asyncio.run(_act(base, told))
-    except (SettingsError, StoreError, ValueError) as problem:
+    except (SettingsError, StoreError, ValueError, ApiError) as problem:
         print(f"remuda admin: {problem}", file=sys.stderr)
         return 1
 
@@ -54,16 +57,29 @@ def _parser(base: ServerSettings) -> argparse.ArgumentParser:
         verb.add_argument("--username", default="admin", help="name to log in with (default %(default)s)")
         verb.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
     verbs.add_parser("secret", help="print the setup secret of a new installation")
+    text = "seal all secrets with a new root key and forget the old one; can be killed and run again"
+    verbs.add_parser("rotate-key", help=text, description=text)
+    text = "let people log in with passwords of this installation, whatever provider is configured"
+    verbs.add_parser("local-auth", help=text, description=text)
     return parser
 
 
 async def _act(base: ServerSettings, told: argparse.Namespace) -> int:
-    keyring = FileKeyring.load(base.secret_key_file or told.data / "secret.key")
+    path = base.secret_key_file or told.data / "secret.key"
+    keyring = FileKeyring.load(path)
     store = await _open(base, told.data, keyring)
     try:
+        if told.verb == "rotate-key":
+            await rotate(store, path, print)
+            return 0
+        if told.verb == "local-auth":
+            await store.write(_local)
+            print("Passwords of this installation are in force again.")
+            return 0
         if told.verb == "secret":
             if await store.read(set_up):
                 raise ValueError("there is an administrator already; no secret is asked for any more")
+            await keep_digests(store, keyring)
             print(keyring.digest("setup secret")[:24])
             return 0
         hashed = await keyring.hash_password(_password(stdin=told.password_stdin))
@@ -125,3 +141,9 @@ def _reset(username: str, hashed: str) -> Callable[[Tx], None]:
         end_sessions(tx, row.account_id)
 
     return unit
+
+
+def _local(tx: Tx) -> None:
+    for row in tx.find(AuthProvider, eq("desired", ACTIVE), ALIVE):
+        tx.update(row, desired=INACTIVE)
+    to_passwords(tx)

@@ -9,25 +9,34 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from remuda import __version__
 from remuda.adapters.docker.engine import DockerEngine
+from remuda.adapters.haproxy import HaproxyControl
 from remuda.agent import container as own_container
+from remuda.agent.balancer.keeper import Balancers
 from remuda.agent.book import Book
 from remuda.agent.conversation import Final
 from remuda.agent.facts import Machine, agent_address
+from remuda.agent.health.prober import Prober
 from remuda.agent.identity import Identity, IdentityFile, boot_token, engine_fingerprint, machine_fingerprint
+from remuda.agent.network.keeper import NetworkKeeper
+from remuda.agent.network.launch import SERVICE_WORD, ContainerLauncher, Launcher, ProcessLauncher, may_network
 from remuda.agent.register import check_url
 from remuda.agent.runtime import Runtime
+from remuda.agent.secrets import Vault
 from remuda.agent.session import Session
+from remuda.agent.surroundings import Surroundings
 from remuda.core.wire import HostFacts
 from remuda.ports.engine import Document, EngineError
 from remuda.run import logs
@@ -39,6 +48,9 @@ FOREGROUND = "REMUDA_AGENT_FOREGROUND"
 DEFAULT_STATE = "/var/lib/remuda/agent"
 PULSE = "REMUDA_PULSE"
 PULSE_SECONDS = 10.0
+
+Keeping = Callable[[], Coroutine[Any, Any, None]]
+"""Something that is looked after for ever, beside the containers."""
 
 _HELP = """\
 Makes this machine a Docker host of Remuda: registers it once, then keeps its containers as the server wants them, also
@@ -68,6 +80,8 @@ A clone of this machine's disk must not keep its identity: remove the state fold
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent until a signal comes."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == [SERVICE_WORD]:
+        return importlib.import_module("remuda.run.network").main(arguments[1:])  # type: ignore[no-any-return]
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -145,7 +159,10 @@ async def _run(
     folder = Path(options.state or (own_container.state_folder(own) if own else DEFAULT_STATE))
     host_root, machine = await _machine(engine, own)
     try:
-        session, runtime = _compose(folder, url, options.ca_fingerprint, given, engine, host_root, machine)
+        launcher = _launcher(engine, own, folder)
+        session, runtime, keeping = _compose(
+            folder, url, options.ca_fingerprint, given, engine, host_root, machine, launcher
+        )
     except (OSError, ValueError) as error:
         log.error("%s", error if isinstance(error, ValueError) else f"{folder} cannot be used: {error}")
         return 1
@@ -154,7 +171,16 @@ async def _run(
             "This machine is not registered. Give the registration URL: the last word of the command under Add Host"
         )
         return 2
-    return await _until_final(session, runtime)
+    return await _until_final(session, runtime, keeping)
+
+
+def _launcher(engine: DockerEngine, own: Document | None, folder: Path) -> Launcher | None:
+    """How the network service is started here; None where nothing may be changed."""
+    if not may_network():
+        return None
+    if own is not None and own_container.permanent(own):
+        return ContainerLauncher(engine, own, folder)
+    return ProcessLauncher(folder)
 
 
 def _compose(
@@ -165,20 +191,36 @@ def _compose(
     engine: DockerEngine,
     host_root: Path,
     machine: str,
-) -> tuple[Session, Runtime]:
+    launcher: Launcher | None,
+) -> tuple[Session, Runtime, list[Keeping]]:
     keep = IdentityFile(folder)
     keep.lock()
     identity = _from_environment(keep.load(), os.environ, url)
     if identity.machine and identity.machine != machine:
         log.warning("The identity in %s was made on another machine: is this disk a clone?", folder)
-    runtime = Runtime(engine, Book(folder), agent=identity.uuid)
+    runtime = Runtime(engine, Book(folder), agent=identity.uuid, vault=Vault(identity.uuid, host_root))
     if runtime.book.trouble:
         log.warning("%s", runtime.book.trouble)
     source = Machine(os.environ, given, root=host_root)
     watch = runtime.watch
+    known = NetworkKeeper.remembered(folder)
+    around = Surroundings(known.scene, known.host_id, known.keys, known.use) if known else Surroundings()
+    keeper = NetworkKeeper(folder, engine, around, launcher, watch.containers.values, watch.refresh)
+
+    prober = Prober(engine, around)
 
     def collect(address: str) -> HostFacts:
-        return source.facts(address, watch.info, up=watch.up, message=watch.message)
+        facts = source.facts(address, watch.info, up=watch.up, message=watch.message)
+        network, why = keeper.status()
+        keys, use = keeper.keys
+        return msgspec.structs.replace(
+            facts,
+            network=network,
+            network_message=why,
+            link_mtu=keeper.link_mtu,
+            network_keys=keys,
+            network_use=use,
+        )
 
     session = Session(
         runtime,
@@ -191,8 +233,15 @@ def _compose(
         address=lambda seen, detected: agent_address(os.environ, seen, detected),
         registration_url=url,
         ca_fingerprint=ca_fingerprint,
+        surroundings=around,
+        prober=prober,
     )
-    return session, runtime
+    runtime.attend(keeper)
+    balancers = Balancers(
+        folder.absolute(), engine, HaproxyControl(), around, watch.containers.values, lambda: runtime.book.assignments
+    )
+    runtime.balance(balancers)
+    return session, runtime, [keeper.run, balancers.run, prober.run]
 
 
 def _from_environment(identity: Identity, environment: Mapping[str, str], url: str) -> Identity:
@@ -214,7 +263,8 @@ async def _machine(engine: DockerEngine, own: Document | None) -> tuple[Path, st
     return Path("/"), engine_fingerprint(str((await engine.info()).get("ID", "")))
 
 
-async def _until_final(session: Session, runtime: Runtime) -> int:
+async def _until_final(session: Session, runtime: Runtime, keeping: Sequence[Keeping]) -> int:
+    beside = [asyncio.create_task(work()) for work in keeping]
     looking_after = asyncio.create_task(runtime.run())
     talking = asyncio.create_task(session.run())
     beating = asyncio.create_task(_pulse(os.environ.get(PULSE, "")))
@@ -226,11 +276,11 @@ async def _until_final(session: Session, runtime: Runtime) -> int:
         log.error("%s", error)
         return 3
     finally:
-        for task in (talking, looking_after, beating):
+        for task in (talking, looking_after, *beside, beating):
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5):
-                await asyncio.gather(talking, looking_after, return_exceptions=True)
+                await asyncio.gather(talking, looking_after, *beside, return_exceptions=True)
     return 1
 
 

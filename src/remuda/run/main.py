@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-PARTS = {"server": "server", "agent": "agent", "ha-node": "ha", "admin": "admin"}
+PARTS = {"server": "server", "agent": "agent", "ha-node": "ha", "admin": "admin", "network-service": "network"}
 """Command -> module of this room; each has ``main(argv) -> exit code``."""
 
 

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import secrets
 import signal
@@ -23,6 +24,7 @@ import uvicorn
 
 import remuda
 from remuda.adapters.crypto.keyring import FileKeyring
+from remuda.adapters.identity import LoginProviders
 from remuda.adapters.memory.bus import MemoryBus
 from remuda.adapters.memory.clock import SystemClock
 from remuda.adapters.memory.leases import MemoryCluster
@@ -38,6 +40,7 @@ from remuda.ports.store import StoreError
 from remuda.run import local_agent, logs
 from remuda.run.cluster import HaCluster
 from remuda.run.peers import PeerList
+from remuda.run.rotation import keep_digests
 from remuda.run.settings import Database, ServerSettings, SettingsError, from_environment
 
 log = structlog.get_logger()
@@ -47,6 +50,8 @@ POOL = 20
 RANCHER_VERSION = "v1.6.30"
 """What 1.x clients take us for; they choose their behaviour by it."""
 DATABASE_PATIENCE = 120.0
+WS_PING_SECONDS, WS_PONG_SECONDS = 20.0, 40.0
+"""Whoever does not answer a WebSocket's pings is gone, though nobody said so: clients of 1.x answer while they read."""
 
 _HELP = """\
 Run a Remuda server: the API, the web interface and the control plane, on one port.
@@ -79,6 +84,10 @@ def arguments(argv: Sequence[str]) -> ServerSettings:
     parser.add_argument(
         "--with-local-agent", action="store_true", help="make this machine the first Docker host if Docker answers"
     )
+    parser.add_argument(
+        "--simulated-hosts", action="store_true", default=base.simulated_hosts,
+        help="for tests only: agents with the uri sim://... are hosts that this server plays itself",
+    )  # fmt: skip
     told = parser.parse_args(argv)
     if not 0 <= told.port < 65536:
         parser.error("--port must be 0 to 65535")
@@ -97,6 +106,7 @@ def arguments(argv: Sequence[str]) -> ServerSettings:
         log=told.log,
         database=database,
         local_agent=told.with_local_agent,
+        simulated_hosts=told.simulated_hosts,
     )
 
 
@@ -201,7 +211,8 @@ async def serve(settings: ServerSettings) -> int:
             version=remuda.__version__,
         )
         await plant(store)
-        plane = ControlPlane(store, leases, bus, SystemClock(), info)
+        await keep_digests(store, keyring)
+        plane = ControlPlane(store, leases, bus, SystemClock(), info, keyring)
         api = Api(
             store=store,
             plane=plane,
@@ -213,6 +224,8 @@ async def serve(settings: ServerSettings) -> int:
             static=_static(),
             ca_file=settings.ca_file,
             setup_file=settings.data / "setup-secret",
+            simulated_hosts=settings.simulated_hosts,
+            providers=LoginProviders(),
         )
         await api.settle()
         await _run(settings, api, plane, peers)
@@ -239,7 +252,20 @@ def _setting_values(settings: ServerSettings) -> SettingValues:
     )
 
 
+def _tune() -> None:
+    """For a process that answers many at once and keeps what it knows of thousands of containers.
+
+    Records have no cycles, so collecting them ever so often finds nothing and costs a third of a busy server's time. And whoever
+    only wants to pass a frame on must not wait for five milliseconds each time until a thread that reads rows lets it.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
+    sys.setswitchinterval(0.001)
+
+
 async def _run(settings: ServerSettings, api: Api, plane: ControlPlane, peers: PeerList | None) -> None:
+    _tune()
     server = uvicorn.Server(
         uvicorn.Config(
             application(api),
@@ -249,7 +275,8 @@ async def _run(settings: ServerSettings, api: Api, plane: ControlPlane, peers: P
             http="httptools",
             ws="websockets-sansio",
             ws_max_size=16 * 1024 * 1024,
-            ws_ping_interval=None,
+            ws_ping_interval=WS_PING_SECONDS,
+            ws_ping_timeout=WS_PONG_SECONDS,
             ws_per_message_deflate=False,
             access_log=False,
             log_config=None,
@@ -263,6 +290,11 @@ async def _run(settings: ServerSettings, api: Api, plane: ControlPlane, peers: P
         asyncio.create_task(_kept_up("control plane", plane.run)),
         asyncio.create_task(_kept_up("api", api.run)),
     ]
+    if settings.simulated_hosts:
+        from remuda.run.simulated import simulator  # the agent's code, which other servers do without
+
+        log.warning("simulated hosts are on: hosts of agents sim://... run nothing")
+        tasks.append(asyncio.create_task(_kept_up("simulated hosts", simulator(plane).run)))
     if peers is not None:
         tasks.append(asyncio.create_task(_kept_up("peers", peers.watch)))
     async with _announced(settings, api, server):

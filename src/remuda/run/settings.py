@@ -44,6 +44,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     agent_image: str = ""
     log: str = "text"
     local_agent: bool = False
+    simulated_hosts: bool = False
 
     @property
     def key_file(self) -> Path:
@@ -82,6 +83,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> ServerSetti
         host_registration_url=environment.get("REMUDA_HOST_REGISTRATION_URL", ""),
         agent_image=environment.get("REMUDA_AGENT_IMAGE") or environment.get("CATTLE_BOOTSTRAP_REQUIRED_IMAGE", ""),
         log=environment.get("REMUDA_LOG") or "text",
+        simulated_hosts=environment.get("REMUDA_SIMULATED_HOSTS", "") not in ("", "0", "false"),
     )
 
 
@@ -90,7 +92,7 @@ def _path(text: str | None) -> Path | None:
 
 
 def _number(name: str, text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) < 65536:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
         raise SettingsError(f"{name} must be a port (1-65535), not {text!r}")
     return int(text)
 

@@ -11,10 +11,11 @@ from remuda.api.behaviour import Behaviour, Values
 from remuda.api.context import Context
 from remuda.api.errors import ApiError
 from remuda.api.render import Extra
-from remuda.core import ids
+from remuda.control.network import network_of
+from remuda.core import ids, logins
 from remuda.core.model import ACTIVE, Account, Credential, Host, Member, Record, Stack
 from remuda.ports.store import ALIVE, Tx, Where, eq
-from remuda.schema.fields import OWNER, USER
+from remuda.schema.fields import OWNER, READONLY, USER
 
 PASSWORD_KIND = "usernamePassword"  # noqa: S105 - the name of a kind
 MIN_PASSWORD = 8
@@ -41,8 +42,7 @@ class Accounts(Behaviour):
         account = super().create(tx, ctx, values)
         if values.get("username"):
             store_password(tx, account.id, values["username"], ctx.hashed)
-            project = tx.insert(Account(kind="project", name=f"{values['username']}-Default"))
-            tx.insert(Member(account_id=project.id, external_id=str(account.id), role=OWNER, kind="projectMember"))
+            welcome(tx, account.id, values["username"])
         return account
 
     def update(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
@@ -74,6 +74,13 @@ class Accounts(Behaviour):
             Credential, Where("account_id", "in", [r.id for r in records]), eq("kind", PASSWORD_KIND), ALIVE
         )
         return {c.account_id: {"username": c.public_value.removeprefix("user:")} for c in found}
+
+
+def welcome(tx: Tx, account_id: int, login: str) -> None:
+    """An environment of their own for somebody new."""
+    project = tx.insert(Account(kind="project", name=f"{login}-Default"))
+    tx.insert(Member(account_id=project.id, external_id=str(account_id), role=OWNER, kind="projectMember"))
+    network_of(tx, project.id)
 
 
 def _keep_an_admin(tx: Tx, account: Account) -> None:
@@ -129,11 +136,11 @@ class Projects(Behaviour):
         return ctx.is_admin or record.id in ctx.caller.roles or record.id == ctx.caller.account_id
 
     def judged(self, ctx: Context, record: Record) -> Context:
-        """By the role in the environment itself, wherever the request was made from."""
+        """By the role in the environment itself: who does not own it looks only, wherever the request was made from."""
         caller = ctx.caller
-        if ctx.is_admin or caller.kind == "project":
+        if ctx.is_admin or caller.roles.get(record.id) == OWNER:
             return ctx
-        role = caller.roles.get(record.id, USER)
+        role = READONLY
         return msgspec.structs.replace(ctx, caller=msgspec.structs.replace(caller, role=role))
 
     def fetch(self, tx: Tx, ctx: Context, number: int) -> Any | None:
@@ -149,6 +156,7 @@ class Projects(Behaviour):
         if not members and ctx.caller.role in (USER, "admin"):
             members = [(str(ctx.caller.account_id), "rancher_id", OWNER)]
         _write_members(tx, project.id, members)
+        network_of(tx, project.id)
         return project
 
     def remove(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
@@ -192,39 +200,60 @@ def _members(tx: Tx, wanted: list[Any]) -> list[tuple[str, str, str]]:
             raise ApiError(
                 422, "InvalidFormat", "A member needs externalId, externalIdType and role.", field=f"members[{n}]"
             )
-        role = str(item.get("role") or "member")
-        if role not in ("owner", "member", "restricted", "readonly"):
-            raise ApiError(422, "InvalidOption", f"There is no role '{role}'.", field=f"members[{n}].role")
-        external = str(item["externalId"])
-        number = ids.number(external)
-        if number is None and external.isdecimal() and len(external) < 19:
-            number = int(external)
-        account = tx.get(Account, number) if number is not None else None
-        if account is None or account.kind == "project" or account.removed is not None:
-            raise ApiError(
-                422, "InvalidReference", f"There is no account {external!r}.", field=f"members[{n}].externalId"
-            )
-        found.append((str(account.id), "rancher_id", role))
+        found.append(_member(tx, item, f"members[{n}]."))
     return found
+
+
+def _member(tx: Tx, item: Values, path: str = "") -> tuple[str, str, str]:
+    """Id, type of id and role of somebody who is to belong to an environment. ``path``: where this is said in the body."""
+    role = str(item.get("role") or "member")
+    if role not in ("owner", "member", "restricted", "readonly"):
+        raise ApiError(422, "InvalidOption", f"There is no role '{role}'.", field=f"{path}role")
+    external = str(item.get("externalId") or "")
+    elsewhere = logins.split(f"{item.get('externalIdType')}:{external}") or logins.split(external)
+    if elsewhere is not None:
+        if len(elsewhere[1]) > 255:
+            raise ApiError(422, "MaxLengthExceeded", "An id has at most 255 characters.", field=f"{path}externalId")
+        return elsewhere[1], elsewhere[0], role
+    number = ids.number(external)
+    if number is None and external.isdecimal() and len(external) < 19:
+        number = int(external)
+    account = tx.get(Account, number) if number is not None else None
+    if account is None or account.kind == "project" or account.removed is not None:
+        raise ApiError(422, "InvalidReference", f"There is no account {external!r}.", field=f"{path}externalId")
+    return str(account.id), "rancher_id", role
 
 
 def _write_members(tx: Tx, project_id: int, members: list[tuple[str, str, str]]) -> None:
     for row in tx.find(Member, eq("account_id", project_id), ALIVE):
         tx.update(row, desired="removed", removed=tx.now())
-    for external, external_type, role in members:
-        tx.insert(
-            Member(
-                account_id=project_id,
-                external_id=external,
-                external_id_type=external_type,
-                role=role,
-                kind="projectMember",
-            )
-        )
+    for member in members:
+        _write_member(tx, project_id, member)
+
+
+def _write_member(tx: Tx, project_id: int, member: tuple[str, str, str]) -> Member:
+    external, kind, role = member
+    return tx.insert(
+        Member(account_id=project_id, external_id=external, external_id_type=kind, role=role, kind="projectMember")
+    )
 
 
 class Members(Behaviour):
-    """Who belongs to an environment."""
+    """Who belongs to an environment. Its owners and administrators add members."""
+
+    def create(self, tx: Tx, ctx: Context, values: Values) -> Record:
+        number = values.get("projectId") or ctx.caller.project_id
+        project = tx.hold(Account, number) if number is not None else None
+        if project is None or project.kind != "project" or project.removed is not None:
+            raise ApiError(422, "MissingRequired", "Say which environment they are to belong to.", field="projectId")
+        if not ctx.is_admin and ctx.caller.roles.get(project.id) != OWNER:
+            raise ApiError(403, "Forbidden", "Only its owners choose the members of an environment.")
+        member = _member(tx, values)
+        external, kind, _ = member
+        same = (eq("account_id", project.id), eq("external_id", external), eq("external_id_type", kind), ALIVE)
+        if tx.first(Member, *same) is not None:
+            raise ApiError(422, "NotUnique", "They belong to it already; setmembers changes roles.", field="externalId")
+        return _write_member(tx, project.id, member)
 
     def ownership(self, ctx: Context) -> list[Where]:
         if ctx.caller.project_id is not None:

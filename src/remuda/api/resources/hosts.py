@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from remuda.api.access import access, allow_docker
 from remuda.api.behaviour import Behaviour, Values
 from remuda.api.context import Context
 from remuda.api.render import Extra
 from remuda.api.resources.containers import endpoints
-from remuda.api.streams import access
-from remuda.core import ids
+from remuda.core import ids, tickets
 from remuda.core.model import REMOVED, Instance, Record
 from remuda.ports.store import ALIVE, Tx, Where
 
@@ -20,7 +20,7 @@ class Hosts(Behaviour):
 
     def __init__(self, kind: Any) -> None:
         super().__init__(kind)
-        self.served = {"hoststats": self.stats, "stats": self.stats}
+        self.served = {"hoststats": self.stats, "stats": self.stats, "dockersocket": self.docker}
 
     def remove(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         # the host controller closes the rows of its containers and then the host's own
@@ -28,7 +28,14 @@ class Hosts(Behaviour):
 
     async def stats(self, ctx: Context, record: Any, values: Values) -> dict[str, Any]:
         """Where to read the host's numbers live."""
-        return access(ctx, "hoststats", record.id, {"resource": ids.public("host", record.id)}, kind="statsAccess")
+        claims = tickets.stats(ids.public("host", record.id), {})
+        return await access(ctx, tickets.HOST_STATS, record.id, claims, kind="statsAccess")
+
+    async def docker(self, ctx: Context, record: Any, values: Values) -> dict[str, Any]:
+        """Where to reach the host's own engine."""
+        allow_docker(ctx)
+        await ctx.api.note(ctx, "api.host.dockersocket", self.kind, record, {})
+        return await access(ctx, tickets.DOCKER, record.id, {})
 
     def extra(self, tx: Tx, ctx: Context, records: Sequence[Any]) -> Extra:
         out: Extra = {}

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from remuda.api.behaviour import Behaviour, Values
 from remuda.api.context import Context
 from remuda.api.errors import ApiError
+from remuda.api.lookup import lookup
 from remuda.api.render import Extra
 from remuda.api.resources.containers import endpoints
-from remuda.control.agents.assignments import change_instance
-from remuda.core import ids
-from remuda.core.model import ACTIVE, INACTIVE, REMOVED, RUNNING, Host, Instance, Record, Service, Stack
+from remuda.control.agents.certificates import certificate_ids, tell_again
+from remuda.control.network import network_of
+from remuda.core import ids, restarts, upgrades
+from remuda.core.balancing import compose as balancing
+from remuda.core.balancing.config import LbConfig
+from remuda.core.labels import SELECTOR_CONTAINER, SELECTOR_LINK
+from remuda.core.model import (
+    ACTIVE,
+    INACTIVE,
+    REMOVED,
+    Host,
+    Instance,
+    Record,
+    Service,
+    ServiceLink,
+    Stack,
+)
+from remuda.core.network.addressing import choices_of, never
+from remuda.core.network.relations import parse
+from remuda.core.network.scene import is_managed
 from remuda.core.spec import LaunchConfig
 from remuda.ports.store import ALIVE, Tx, Where, eq
+from remuda.schema.fields import ResourceType
+from remuda.schema.registry import TYPES
+from remuda.schema.validate import Invalid, Lookup, for_create
+
+WITH_CONTAINERS = frozenset({"service", "loadBalancerService"})
+_HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 
 
 class Services(Behaviour):
@@ -22,7 +50,16 @@ class Services(Behaviour):
 
     def __init__(self, kind: Any) -> None:
         super().__init__(kind)
-        self.actions["restart"] = self.restart
+        self.actions |= {
+            "restart": self.restart,
+            "setservicelinks": self.set_links,
+            "addservicelink": self.add_link,
+            "removeservicelink": self.remove_link,
+            "upgrade": self.upgrade,
+            "finishupgrade": lambda tx, ctx, record, values: tx.update(record, **upgrades.finish(record)),
+            "cancelupgrade": lambda tx, ctx, record, values: tx.update(record, **upgrades.cancel(record)),
+            "rollback": lambda tx, ctx, record, values: tx.update(record, **upgrades.back(record)),
+        }
 
     def create(self, tx: Tx, ctx: Context, values: Values) -> Record:
         stack = tx.hold(Stack, values["environmentId"])
@@ -30,31 +67,59 @@ class Services(Behaviour):
         if stack.desired == REMOVED:
             raise ApiError(422, "InvalidState", f"The stack '{stack.name}' is being removed.", field="environmentId")
         unique_name(tx, stack.id, values["name"])
+        self.check(values)
+        row = self.fill(tx, ctx, values)
+        _selected(row)
+        requested_addresses(tx, stack.account_id, row)
+        row["account_id"] = stack.account_id
+        row["desired"] = ACTIVE if values.get("startOnCreate") else INACTIVE
+        return tx.insert(Service(**row))
+
+    def check(self, values: Values) -> None:
+        """Refuse a new service that could never be anything."""
         config = values.get("launchConfig")
-        if config is None or not config.image:
+        if (config is None or not config.image) and not values.get("selectorContainer"):
             raise ApiError(
                 422, "MissingRequired", "'launchConfig.imageUuid' is required, e.g. docker:nginx.",
                 field="launchConfig.imageUuid",
             )  # fmt: skip
         _sidekicks(values.get("secondaryLaunchConfigs"))
-        row = self.fill(tx, ctx, values)
-        row["account_id"] = stack.account_id
-        row["desired"] = ACTIVE if values.get("startOnCreate", True) else INACTIVE
-        return tx.insert(Service(**row))
 
-    def attributes(self, values: Values) -> Values:
-        out = super().attributes(values)
-        if out.get("secondary_launch_configs") is None and "secondary_launch_configs" in out:
-            out["secondary_launch_configs"] = []
-        if out.get("metadata") is None and "metadata" in out:
-            out["metadata"] = {}
-        return out
+    def set_links(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        """These links and no others."""
+        links = [_link(tx, record, link, n) for n, link in enumerate(values.get("serviceLinks") or [])]
+        names = [link.name for link in links]
+        twice = next((name for name in names if name and names.count(name) > 1), None)
+        if twice is not None:
+            raise ApiError(422, "NotUnique", f"Two links have the name '{twice}'.", field="serviceLinks")
+        return tx.update(record, links=links)  # type: ignore[no-any-return]
+
+    def add_link(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        """One more link; one to the same service under the same name is replaced."""
+        link = _link(tx, record, values["serviceLink"], 0)
+        kept = [one for one in record.links if one != link and not (link.name and one.name == link.name)]
+        return tx.update(record, links=[*kept, link])  # type: ignore[no-any-return]
+
+    def remove_link(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        """Without the links to this service (or without the one of this name)."""
+        gone = values["serviceLink"]
+        kept = [
+            one for one in record.links if one.service_id != gone.service_id or (gone.name and one.name != gone.name)
+        ]
+        return tx.update(record, links=kept)  # type: ignore[no-any-return]
 
     def update(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         if "name" in values and values["name"] != record.name:
             tx.hold(Stack, record.stack_id)
             unique_name(tx, record.stack_id, values["name"] or "")
-        return change_service(tx, record, **self.attributes(values))
+        changes = self.attributes(values)
+        _selected(changes)
+        requested_addresses(tx, record.account_id, changes)
+        if record.kind == "loadBalancerService" and "lbConfig" in values:
+            _served(values["lbConfig"])
+        if record.kind == "externalService":
+            outside({**msgspec.structs.asdict(record), **changes})
+        return change_service(tx, record, **changes)
 
     def activate(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         return tx.update(record, desired=ACTIVE, data={**record.data, "settled": False})  # type: ignore[no-any-return]
@@ -62,11 +127,34 @@ class Services(Behaviour):
     def deactivate(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         return tx.update(record, desired=INACTIVE, data={**record.data, "settled": False})  # type: ignore[no-any-return]
 
+    def upgrade(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        """Other launch configurations, replaced batch by batch; to be finished or rolled back afterwards."""
+        given = values.get("inServiceStrategy")
+        if not isinstance(given, dict):
+            what = (
+                "'toServiceStrategy' is not offered: make the new service, then link to it; or use 'inServiceStrategy'."
+            )
+            told = what if values.get("toServiceStrategy") else "'inServiceStrategy' is required, with 'launchConfig'."
+            raise ApiError(422, "MissingRequired", told, field="inServiceStrategy")
+        wish = _within("inServiceStrategy", TYPES["inServiceUpgradeStrategy"], given, lookup(tx, ctx))
+        launch, sidekicks = wish.get("launchConfig"), wish.get("secondaryLaunchConfigs")
+        if launch is None and sidekicks is None:
+            raise ApiError(
+                422, "MissingRequired", "'inServiceStrategy.launchConfig' is required: what the service is to become.",
+                field="inServiceStrategy.launchConfig",
+            )  # fmt: skip
+        _sidekicks(sidekicks)
+        changes = upgrades.begin(record, launch, sidekicks, wish["batchSize"])
+        requested_addresses(tx, record.account_id, changes)
+        return tx.update(record, **changes, desired=ACTIVE)  # type: ignore[no-any-return]
+
     def restart(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
-        """Ask the hosts to restart all its containers."""
-        for instance in tx.find(Instance, eq("service_id", record.id), eq("desired", RUNNING), ALIVE):
-            change_instance(tx, instance, restart_token=instance.restart_token + 1)
-        return record  # type: ignore[no-any-return]
+        """Restart all its containers, a batch at a time."""
+        given = values.get("rollingRestartStrategy")
+        kind = TYPES["rollingRestartStrategy"]
+        strategy = _within("rollingRestartStrategy", kind, given if isinstance(given, dict) else {}, lookup(tx, ctx))
+        instances = tx.find(Instance, eq("service_id", record.id), ALIVE)
+        return tx.update(record, **restarts.begin(record, instances, strategy["batchSize"]))  # type: ignore[no-any-return]
 
     def remove(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         return tx.update(record, desired=REMOVED, data={**record.data, "settled": False})  # type: ignore[no-any-return]
@@ -79,11 +167,114 @@ class Services(Behaviour):
         hosts = {h.id: h for h in tx.find(Host, Where("id", "in", wanted))} if wanted else {}
         return {
             r.id: {
+                "linkedServices": {link.name or str(link.service_id): _service_id(link) for link in r.links},
                 "instanceIds": [ids.public("instance", i.id) for i in by_service[r.id]],
+                **({"upgrade": upgrades.shown(r)} if r.kind in WITH_CONTAINERS else {}),
                 "publicEndpoints": [e for i in by_service[r.id] for e in endpoints(i, hosts.get(i.host_id or 0))],
             }
             for r in records
         }
+
+
+class Balancers(Services):
+    """Load balancers: services whose containers we make, from rules."""
+
+    def check(self, values: Values) -> None:
+        """Rules that could be served; the image is ours."""
+        _served(values.get("lbConfig"))
+        if values.get("launchConfig") is None:
+            values["launchConfig"] = LaunchConfig(image_uuid="docker:rancher/lb-service-haproxy")
+        _sidekicks(values.get("secondaryLaunchConfigs"))
+
+
+class Aliases(Services):
+    """Names for other services."""
+
+    def check(self, values: Values) -> None:
+        """It needs nothing: what it is a name for is said by its links."""
+
+
+class Externals(Services):
+    """What is outside."""
+
+    def check(self, values: Values) -> None:
+        """Addresses or a name, and sound ones."""
+        outside(self.attributes(values))
+
+
+def _within(name: str, kind: ResourceType, given: Values, sees: Lookup) -> Values:
+    """The values of something embedded in a field; what is wrong in it is named by its whole path."""
+    try:
+        return for_create(kind, given, sees)
+    except Invalid as problem:
+        field = f"{name}.{problem.field}"
+        message = problem.message.replace(problem.field, field)
+        raise ApiError(problem.status, problem.code, message, field=field) from None
+
+
+def _served(config: LbConfig | None) -> None:
+    try:
+        balancing.check(config or LbConfig())
+    except ValueError as error:
+        raise ApiError(422, "InvalidFormat", f"'lbConfig': {error}.", field="lbConfig") from None
+
+
+def outside(row: Values) -> None:
+    """Refuse what is no sound description of something outside."""
+    addresses, hostname = row.get("external_ips") or [], row.get("hostname") or ""
+    if bool(addresses) == bool(hostname):
+        raise ApiError(
+            422, "MissingRequired", "Give either 'externalIpAddresses' or 'hostname'.", field="externalIpAddresses"
+        )
+    for number, address in enumerate(addresses):
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            field = f"externalIpAddresses[{number}]"
+            raise ApiError(422, "InvalidFormat", f"'{field}': {address!r} is no IP address.", field=field) from None
+    if hostname and not _HOSTNAME.fullmatch(hostname):
+        raise ApiError(422, "InvalidFormat", f"'hostname': {hostname!r} is no host name.", field="hostname")
+
+
+def _selected(row: Values) -> None:
+    """Selectors may also stand in labels; either way they must make sense."""
+    config = row.get("launch_config")
+    for field, attribute, label in (
+        ("selectorLink", "selector_link", SELECTOR_LINK), ("selectorContainer", "selector_container", SELECTOR_CONTAINER),
+    ):  # fmt: skip
+        if config is not None and not row.get(attribute) and config.labels.get(label):
+            row[attribute] = config.labels[label]
+        try:
+            parse(row.get(attribute) or "")
+        except ValueError as error:
+            raise ApiError(422, "InvalidFormat", f"'{field}': {error}.", field=field) from None
+
+
+def requested_addresses(tx: Tx, account_id: int, row: Values) -> None:
+    """Refuse addresses that could never be given. One that another container has is given up for the next free one, as in 1.x."""
+    main, more = row.get("launch_config"), row.get("secondary_launch_configs") or []
+    configs = [("launchConfig", main), *((f"secondaryLaunchConfigs[{n}]", one) for n, one in enumerate(more))]
+    for path, config in configs:
+        if config is None or not choices_of(config):
+            continue
+        sentence = never(config, network_of(tx, account_id).subnet)
+        if sentence:
+            field = f"{path}.requestedIpAddress"
+            raise ApiError(422, "InvalidFormat", f"'{field}': {sentence}.", field=field)
+
+
+def _link(tx: Tx, service: Service, link: ServiceLink, number: int) -> ServiceLink:
+    field = f"serviceLinks[{number}].serviceId"
+    target = tx.get(Service, link.service_id)
+    if target is None or target.account_id != service.account_id or target.removed is not None:
+        raise ApiError(422, "InvalidReference", f"'{field}': there is no such service here.", field=field)
+    if target.id == service.id:
+        raise ApiError(422, "InvalidReference", f"'{field}': a service cannot be linked to itself.", field=field)
+    return link if link.name else msgspec.structs.replace(link, name=target.name)
+
+
+def _service_id(link: ServiceLink) -> str:
+    return ids.public("service", link.service_id) or ""
 
 
 def change_service(tx: Tx, service: Service, **changes: Any) -> Service:
@@ -91,11 +282,35 @@ def change_service(tx: Tx, service: Service, **changes: Any) -> Service:
     configs = ("launch_config", "secondary_launch_configs")
     changes = {k: v for k, v in changes.items() if not (k == "launch_config" and v is None)}
     _sidekicks(changes.get("secondary_launch_configs"))
-    if any(name in changes and changes[name] != getattr(service, name) for name in configs):
+    if any(name in changes and _bare(changes[name]) != _bare(getattr(service, name)) for name in configs):
         changes["revision"] = service.revision + 1
     if not any(getattr(service, name) != value for name, value in changes.items()):
         return service
-    return tx.update(service, **changes, data={**service.data, "settled": False})
+    changed = tx.update(service, **changes, data={**service.data, "settled": False})
+    if certificate_ids(changed) != certificate_ids(service):
+        tell_again(tx, changed)
+    return changed
+
+
+def upgrade_service(tx: Tx, service: Service, **changes: Any) -> Service:
+    """:func:`change_service`, but containers are replaced by an upgrade."""
+    launch, sidekicks = changes.pop("launch_config", None), changes.pop("secondary_launch_configs", None)
+    service = change_service(tx, service, **changes)
+    same = launch is None or _bare(launch) == _bare(service.launch_config)
+    if same and (sidekicks is None or _bare(sidekicks) == _bare(service.secondary_launch_configs)):
+        return change_service(tx, service, launch_config=launch)
+    _sidekicks(sidekicks)
+    begun = upgrades.begin(service, launch, sidekicks, upgrades.batch_size(service))
+    return tx.update(service, **begun, desired=ACTIVE)
+
+
+def _bare(config: Any) -> Any:
+    """A launch configuration without what can change while its containers run: the ports that it publishes."""
+    if isinstance(config, list):
+        return [_bare(one) for one in config]
+    if config is None or not is_managed(config):
+        return config  # here the engine publishes, when it makes the container
+    return msgspec.structs.replace(config, ports=[], expose=[])
 
 
 def unique_name(tx: Tx, stack_id: int, name: str) -> None:

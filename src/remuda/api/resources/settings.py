@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -60,12 +61,13 @@ def describe(ctx: Context, row: Setting) -> dict[str, Any]:
     declared = SETTINGS.get(row.name)
     stored = row.id != 0 and row.removed is None
     active = row.value if stored else ctx.api.settings.get(row.name)
+    where = {"source": "Database" if stored else "Default", "inDb": stored} if ctx.is_admin else {}
     return {
+        **where,
         "id": row.name,
         "value": active,
         "activeValue": active,
         "default": declared.default if declared else None,
-        "source": "Database" if stored else "Default",
         "description": declared.description if declared else None,
     }
 
@@ -80,7 +82,18 @@ def _check(name: str, value: str) -> None:
         )  # fmt: skip
     if name == "api.security.enabled" and value not in ("true", "false"):
         raise ApiError(422, "InvalidOption", "'api.security.enabled' is 'true' or 'false'.", field="value")
-    if name == "agent.image" and not _IMAGE.fullmatch(value):
-        raise ApiError(422, "InvalidFormat", "'agent.image' is a Docker image, e.g. remuda/agent:1.0.", field="value")
+    if name == "host.dockersocket.enabled" and value not in ("true", "false"):
+        raise ApiError(422, "InvalidOption", f"'{name}' is 'true' or 'false'.", field="value")
+    if name == "network.encryption" and value not in ("ipsec", "plain"):
+        raise ApiError(422, "InvalidOption", "'network.encryption' is 'ipsec' or 'plain'.", field="value")
+    if name == "network.subnet":
+        try:
+            ipaddress.IPv4Network(value)
+        except ValueError as error:
+            raise ApiError(
+                422, "InvalidFormat", f"'network.subnet' is a network such as 10.42.0.0/16: {error}.", field="value"
+            ) from None
+    if name in ("agent.image", "lb.image") and not _IMAGE.fullmatch(value):
+        raise ApiError(422, "InvalidFormat", f"'{name}' is a Docker image, e.g. remuda/agent:1.0.", field="value")
     if name.endswith((".seconds", ".expiry")) and not (value.isascii() and value.isdecimal() and len(value) < 14):
         raise ApiError(422, "InvalidFormat", f"'{name}' is a whole number of at most 13 digits.", field="value")

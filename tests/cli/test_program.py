@@ -213,6 +213,33 @@ def test_hosts_are_listed_labelled_and_taken_out_of_use(run: Run) -> None:
     assert run("hosts", "add").stdout == command_to_run.stdout
 
 
+def test_volumes_are_made_used_kept_and_removed(run: Run, home: Path) -> None:
+    made = run("volume", "create", "data", "--opt", "type=tmpfs", "--opt", "device=tmpfs")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith("1v")
+    assert "inactive" in run("volume").stdout
+    (home / "docker-compose.yml").write_text(
+        "services:\n  db:\n    image: pg\n    volumes: ['data:/var']\nvolumes:\n  data: {external: true}\n"
+    )
+    assert run("up", "--stack", "keeper").returncode == 0
+
+    def told() -> str:
+        return run("volume", "ls").stdout
+
+    deadline = time.monotonic() + 20
+    while "keeper_db_1:/var" not in told():
+        assert time.monotonic() < deadline, told()
+        time.sleep(0.2)
+    refused = run("volume", "rm", "data", "--force")
+    assert (refused.returncode, "in use by keeper_db_1" in refused.stderr) == (4, True), refused
+    assert run("rm", "keeper", "--force", "--wait").returncode == 0
+    gone = run("volume", "rm", "data", "--force", "--wait")
+    assert gone.returncode == 0, gone.stderr
+    assert "data" not in told()
+    missing = run("volume", "rm", "data", "--force")
+    assert "there is no volume 'data'" in missing.stderr
+
+
 def test_environments_are_made_used_and_removed(run: Run) -> None:
     made = run("env", "create", "other").stdout.strip()
     assert made.startswith("1a")

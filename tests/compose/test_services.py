@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from remuda.compose import Project, ServiceSpec, load
+from remuda.compose import Project, ServiceSpec, dump, load
 from remuda.core.spec import RestartPolicy
 
 
@@ -168,14 +168,29 @@ def test_links_dependencies_and_external_links() -> None:
     assert service.depends_on == ["db"]
 
 
+def test_declared_volumes_are_written_down_again() -> None:
+    text = (
+        "services:\n  web: {image: x, volumes: ['a:/a', 'b:/b', 'cc:/c:ro', 'd:/d', '/etc:/e']}\n"
+        "volumes:\n  a: {driver_opts: {type: tmpfs}}\n  b: {external: true}\n  cc: {name: shared, driver: nfs}\n"
+        "  d: {per_container: true}\n"
+    )
+    project = good(text, stack_name="shop")
+    docker, rancher = dump(project.services, project.volumes, "shop")
+    assert "shop_" not in docker, "it can be brought up under another name"
+    again = load(docker, rancher, stack_name="shop")
+    assert (again.services, again.volumes, again.problems) == (project.services, project.volumes, [])
+
+
 def test_declared_volumes_carry_the_name_of_their_stack() -> None:
     text = (
         "services:\n  web: {image: x, volumes: ['a:/a', 'b:/b', 'c:/c', 'free:/d']}\n"
         "volumes:\n  a:\n  b: {external: true}\n  c: {name: shared, driver: nfs}\n"
     )
-    config = good(text, stack_name="shop").services[0].launch_config
+    project = good(text, stack_name="shop")
+    config = project.services[0].launch_config
     assert config.data_volumes == ["shop_a:/a", "b:/b", "shared:/c", "free:/d"]
-    assert config.volume_driver == "nfs"
+    assert config.volume_driver == "", "each volume has a driver of its own"
+    assert {v.docker_name: v.driver for v in project.volumes} == {"shop_a": "", "b": "", "shared": "nfs"}
 
 
 @pytest.mark.parametrize(

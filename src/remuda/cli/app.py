@@ -5,7 +5,20 @@ from __future__ import annotations
 from cyclopts import App, Parameter
 
 from remuda import __version__
-from remuda.cli.commands import account, change, cluster, containers, environments, hosts, listing, up
+from remuda.cli.commands import (
+    account,
+    change,
+    cluster,
+    containers,
+    environments,
+    health,
+    hosts,
+    listing,
+    network,
+    secrets,
+    up,
+    volumes,
+)
 from remuda.cli.errors import CODES
 
 EPILOGUE = f"""Options of every command:
@@ -46,11 +59,17 @@ def build() -> App:
     root.command(change.stop, name="stop", group="Services and containers")
     root.command(change.restart, name="restart", group="Services and containers")
     root.command(change.rm, name="rm", group="Services and containers")
+    root.command(health.health, name="health", group="Services and containers")
     root.command(listing.wait, name="wait", group="Services and containers")
     root.command(listing.inspect, name="inspect", group="Services and containers")
     root.command(listing.events, name="events", group="Services and containers")
+    root.command(volumes.app)
     root.command(hosts.app)
     root.command(environments.app)
+    root.command(network.app)
+    root.command(secrets.secrets)
+    root.command(secrets.registries)
+    root.command(secrets.pull, name="pull", group="Installation")
     root.command(cluster.app)
     root.command(account.login, name="login", group="Connection")
     root.command(account.settings_app)

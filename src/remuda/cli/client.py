@@ -26,7 +26,13 @@ CONNECT_SECONDS = 3.0
 READ_SECONDS = 30.0
 FIRST_CONTACT_SECONDS = 4.0
 RETRY_SECONDS = 30.0
-PLURALS = {"apiKey": "apikeys", "registrationToken": "registrationtokens", "identity": "identities"}
+PLURALS = {
+    "ipAddress": "ipaddresses",
+    "apiKey": "apikeys",
+    "registrationToken": "registrationtokens",
+    "registry": "registries",
+    "identity": "identities",
+}
 
 
 def plural(kind: str) -> str:

@@ -96,7 +96,7 @@ class Inventory:
     def _containers(self, name: str) -> list[Json]:
         containers = self.all("container")
         parts = name.split("/")
-        if len(parts) == 3 and parts[2].isdigit():
+        if len(parts) == 3 and parts[2].isdecimal():
             services = self._services(f"{parts[0]}/{parts[1]}")
             numbered = [c for s in services for c in self.containers_of(s) if ordinal(c) == int(parts[2])]
             own = [c for c in numbered if c.get("name") in ("-".join(parts), "_".join(parts))]

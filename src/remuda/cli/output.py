@@ -114,6 +114,8 @@ def reason_of(resource: dict[str, Any]) -> str:
         return str(resource["because"])
     if resource.get("transitioning") in ("yes", "error"):
         return str(resource.get("transitioningMessage") or resource.get("because") or "")
+    if resource.get("healthState") not in (None, "", "healthy", "started-once"):
+        return str(resource.get("healthBecause") or "")
     return ""
 
 

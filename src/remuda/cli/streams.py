@@ -168,7 +168,7 @@ def _receive(socket: LiveSocket) -> int:
         text = frame if isinstance(frame, str) else frame.decode("ascii", "replace")
         if text.startswith(":exit:"):
             number = text.removeprefix(":exit:")
-            if not number.lstrip("-").isdigit():
+            if not number.removeprefix("-").isdecimal():
                 raise CliError("the command ended, but its exit code is not known", FAILED)
             code = int(number) & 0xFF
             continue

@@ -13,12 +13,13 @@ import msgspec
 from remuda.compose.documents import Document, extend, merge_services, open_document
 from remuda.compose.dump import dump
 from remuda.compose.interpolate import Interpolation
-from remuda.compose.model import ERROR, WARNING, Problem, Project, ServiceSpec, UpgradeStrategy, VolumeSpec
+from remuda.compose.model import ERROR, WARNING, Problem, Project, SecretSpec, ServiceSpec, UpgradeStrategy, VolumeSpec
 from remuda.compose.nodes import Node, Report
 from remuda.compose.project import Builder, parse_env
 
 __all__ = [
-    "ERROR", "WARNING", "Problem", "Project", "ServiceSpec", "UpgradeStrategy", "VolumeSpec", "dump", "load", "parse_env",
+    "ERROR", "WARNING", "Problem", "Project", "SecretSpec", "ServiceSpec", "UpgradeStrategy", "VolumeSpec", "dump", "load",
+    "parse_env",
 ]  # fmt: skip
 
 
@@ -67,11 +68,12 @@ def _load(
 ) -> Project:
     report = fill.report
     base = open_document(docker_compose, names[0], fill)
-    services, volumes = base.services, dict(base.volumes)
+    services, volumes, secrets = base.services, dict(base.volumes), dict(base.secrets)
     for name, text in overrides:
         more = open_document(text, name, fill)
         services = merge_services(services, more.services)
         volumes |= more.volumes
+        secrets |= more.secrets
         builder.local = True
     opened: dict[str, Document | None] = {}
 
@@ -85,9 +87,10 @@ def _load(
         extra = open_document(rancher_compose, names[1], fill, rancher=True)
         services = merge_services(services, extra.services)
         volumes = {**volumes, **{name: node for name, node in extra.volumes.items() if name not in volumes}}
+        secrets = {**extra.secrets, **secrets}
     if not services and not report.failed:
         report.error(Node(None, names[0], 1, 1), "there are no services in the file, so there is nothing to run")
-    return builder.build(services, volumes)
+    return builder.build(services, volumes, secrets)
 
 
 def _other(file: str, asking: Node, fill: Interpolation, builder: Builder) -> Document | None:

@@ -1,7 +1,8 @@
-"""The two settings that are small languages of their own: ``deploy`` of the Compose Specification, and ``health_check``."""
+"""Settings that are small languages of their own: ``deploy`` of the Compose Specification, and both kinds of health checks."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from remuda.compose.documents import did_you_mean
@@ -9,12 +10,9 @@ from remuda.compose.draft import Draft
 from remuda.compose.model import UpgradeStrategy
 from remuda.compose.nodes import Node
 from remuda.core.labels import AFFINITY, GLOBAL
-from remuda.core.spec import HealthCheck, RestartPolicy
+from remuda.core.spec import CHECK_LIMITS, HealthCheck, RestartPolicy
 
-_HEALTH = {
-    "port": (1, 65535), "interval": (1, None), "response_timeout": (1, None), "healthy_threshold": (1, None),
-    "unhealthy_threshold": (1, None), "initializing_timeout": (0, None), "reinitializing_timeout": (0, None),
-}  # fmt: skip
+_HEALTH = {name: (low, high) for name, low, high in CHECK_LIMITS}
 
 
 def health_check(draft: Draft, node: Node) -> None:
@@ -26,12 +24,13 @@ def health_check(draft: Draft, node: Node) -> None:
     found: dict[str, Any] = {}
     for key, child in node.items():
         value = _health_field(draft, key, child)
-        if value is not None:
+        never = key in ("initializing_timeout", "reinitializing_timeout") and child.value in (None, "")
+        if value is not None or never:
             found[key] = value
-    if "port" in found:
+    if "port" in found or found.get("command"):
         draft.launch["health_check"] = HealthCheck(**found)
     elif node.get("port") is None and node.value:
-        draft.report.error(node, "health_check needs a port")
+        draft.report.error(node, "health_check needs a port, or a command")
 
 
 def _health_field(draft: Draft, key: str, node: Node) -> Any:
@@ -40,6 +39,13 @@ def _health_field(draft: Draft, key: str, node: Node) -> Any:
         return draft.values.number(node, f"health_check {key}", *_HEALTH[key]) if given else None
     if key == "request_line":
         return draft.values.text(node, key)
+    if key == "command":
+        return draft.values.words(node, key)
+    if key == "protocol":
+        protocol = (draft.values.text(node, key) or "").lower()
+        if protocol not in ("", "tcp", "http", "https"):
+            draft.report.error(node, "protocol must be tcp, http or https")
+        return protocol
     if key == "strategy":
         strategy = draft.values.text(node, key) or "recreate"
         if strategy not in ("none", "recreate", "recreateOnQuorum"):
@@ -49,9 +55,44 @@ def _health_field(draft: Draft, key: str, node: Node) -> Any:
         quorum = node.get("quorum")
         number = draft.values.number(quorum, "quorum", 1) if quorum is not None else None
         return {"quorum": number} if number is not None else None
-    known = [*_HEALTH, "request_line", "strategy", "recreate_on_quorum_strategy_config"]
+    known = [*_HEALTH, "request_line", "protocol", "command", "strategy", "recreate_on_quorum_strategy_config"]
     draft.report.error(node, f"health_check has no setting {key}{did_you_mean(key, known)}", key=True)
     return None
+
+
+def healthcheck(draft: Draft, node: Node) -> None:
+    """Docker's own ``healthcheck``, which the engine of the host carries out."""
+    if not node.is_map:
+        if node.value is not None:
+            draft.report.error(node, f"healthcheck must be a mapping, not {node.kind}")
+        return
+    for key, child in node.items():
+        if key == "test":
+            draft.put("health_cmd", _test(draft, child))
+        elif key == "retries":
+            draft.put("health_retries", draft.values.number(child, "retries", 1, 1000))
+        elif key in ("interval", "timeout", "start_period"):
+            seconds = draft.values.seconds(child, f"healthcheck {key}")
+            draft.put(f"health_{key}", math.ceil(seconds) if seconds else None)
+        elif key == "disable":
+            if draft.values.switch(child, key):
+                draft.put("health_cmd", ["NONE"])
+        elif key == "start_interval" or key.startswith("x-"):
+            draft.report.warning(child, f"healthcheck {key} is ignored", key=True)
+        else:
+            near = did_you_mean(key, ["test", "interval", "timeout", "retries", "start_period", "disable"])
+            draft.report.error(child, f"healthcheck has no setting {key}{near}", key=True)
+
+
+def _test(draft: Draft, node: Node) -> list[str] | None:
+    if not node.is_list:
+        text = draft.values.text(node, "healthcheck test")
+        return ["CMD-SHELL", text] if text else None
+    words = draft.values.words(node, "healthcheck test") or []
+    if not words or words[0] not in ("CMD", "CMD-SHELL", "NONE"):
+        draft.report.error(node, "healthcheck test must be a text, or a list that begins with CMD, CMD-SHELL or NONE")
+        return None
+    return words
 
 
 def cpus(draft: Draft, node: Node) -> None:

@@ -20,7 +20,6 @@ MAPS = {"environment", "labels", "extra_hosts", "sysctls", "depends_on", "log_op
 _NOT_EXTENDED = ("links", "volumes_from", "depends_on", "external_links")
 _IGNORED_SECTIONS = {
     "networks": "containers use their host's own bridge, so networks",
-    "secrets": "secrets are not kept by this version, so secrets",
     "configs": "configs are not kept by this version, so configs",
     "models": "models are not run by Remuda, so models",
     "dependencies": "dependencies",
@@ -34,6 +33,7 @@ class Document:
 
     services: dict[str, Node] = field(default_factory=dict)
     volumes: dict[str, Node] = field(default_factory=dict)
+    secrets: dict[str, Node] = field(default_factory=dict)
     sectioned: bool = True
 
 
@@ -86,6 +86,8 @@ def _sections(root: Node, report: Report, rancher: bool) -> Document:
             document.services = _mapping(node, "services", report)
         elif key == "volumes":
             document.volumes = _mapping(node, "volumes", report)
+        elif key == "secrets":
+            document.secrets = _mapping(node, "secrets", report)
         elif key == "include":
             report.error(node, "include is not supported; put the included services into this file", key=True)
         elif key in _IGNORED_SECTIONS:

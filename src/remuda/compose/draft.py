@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from remuda.compose.model import VolumeSpec
+from remuda.compose.model import SecretSpec, VolumeSpec
 from remuda.compose.mounts import Mounts
 from remuda.compose.nodes import Node, Report
 from remuda.compose.values import Values
@@ -33,6 +33,7 @@ class Draft:
     volumes_from: list[tuple[str, Node]] = field(default_factory=list)
     network_from: tuple[str, Node] | None = None
     container_name: str = ""
+    secrets: dict[str, SecretSpec] = field(default_factory=dict)
 
     def put(self, field_name: str, value: Any) -> None:
         """Set a field of the launch configuration, unless the value could not be read."""
@@ -50,8 +51,4 @@ class Draft:
         volume = self.declared.get(source)
         if not colon or source.startswith("/") or volume is None:
             return bind
-        if volume.driver and volume.driver != "local":
-            chosen = self.launch.setdefault("volume_driver", volume.driver)
-            if chosen != volume.driver:
-                self.report.warning(node, f"a container has one volume driver; {source} gets {chosen}")
         return f"{volume.docker_name}:{rest}"

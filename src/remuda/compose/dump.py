@@ -5,14 +5,14 @@ What :func:`remuda.compose.load` reads from the result equals what was written (
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import yaml
 
-from remuda.compose.model import ServiceSpec
-from remuda.core.spec import HealthCheck, LaunchConfig, RestartPolicy
+from remuda.compose.model import ServiceSpec, VolumeSpec
+from remuda.core.spec import HealthCheck, LaunchConfig, RestartPolicy, SecretReference
 
 RANCHER_KEYS = {
     "scale", "health_check", "metadata", "upgrade_strategy", "lb_config", "load_balancer_config", "certs", "default_cert",
@@ -35,11 +35,12 @@ _PLAIN = {
 }  # fmt: skip
 
 
-def dump(services: Iterable[ServiceSpec]) -> tuple[str, str]:
-    """(docker-compose.yml, rancher-compose.yml)."""
+def dump(services: Iterable[ServiceSpec], volumes: Sequence[VolumeSpec] = (), stack: str = "") -> tuple[str, str]:
+    """(docker-compose.yml, rancher-compose.yml). ``volumes`` that carry the name of the ``stack`` are written without it."""
     docker: dict[str, Any] = {}
     rancher: dict[str, Any] = {}
-    for service in services:
+    specs = list(services)
+    for service in specs:
         docker[service.name] = _launch(service.launch_config)
         rancher[service.name] = _rancher(service)
         _links(service, docker[service.name])
@@ -48,11 +49,37 @@ def dump(services: Iterable[ServiceSpec]) -> tuple[str, str]:
             extra = _launch_rancher(sidekick)
             if extra:
                 rancher[sidekick.name] = extra
-    return _text(docker), _text({name: settings for name, settings in rancher.items() if settings})
+    own = {volume.docker_name: volume.name for volume in volumes}
+    for config in docker.values():
+        if "volumes" in config:
+            config["volumes"] = [_bind(text, own) for text in config["volumes"]]
+    declared = {volume.name: _volume(volume, stack) for volume in volumes}
+    used = {r.secret_id: {"external": True} for s in specs for c in (s.launch_config, *s.sidekicks) for r in c.secrets}
+    return _text(docker, volumes=declared, secrets=used), _text(
+        {name: settings for name, settings in rancher.items() if settings}
+    )
 
 
-def _text(services: dict[str, Any]) -> str:
-    document = {"version": "2", "services": _escape(services)}
+def _bind(text: str, own: Mapping[str, str]) -> str:
+    name, colon, rest = text.partition(":")
+    return f"{own.get(name, name)}{colon}{rest}"
+
+
+def _volume(volume: VolumeSpec, stack: str) -> dict[str, Any]:
+    named = volume.docker_name not in ("", volume.name if volume.external else f"{stack}_{volume.name}")
+    values = {
+        "driver": volume.driver, "driver_opts": volume.driver_opts, "external": volume.external,
+        "per_container": volume.per_container, "name": volume.docker_name if named else "",
+    }  # fmt: skip
+    return {key: value for key, value in values.items() if value}
+
+
+def _text(services: dict[str, Any], **more: dict[str, Any]) -> str:
+    document = {
+        "version": "2",
+        "services": _escape(services),
+        **{key: _escape(told) for key, told in more.items() if told},
+    }
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=120)
 
 
@@ -91,14 +118,26 @@ def _launch(config: LaunchConfig) -> dict[str, Any]:
         found["tmpfs"] = [f"{path}:{options}" if options else path for path, options in config.tmpfs.items()]
     if config.stop_timeout is not None:
         found["stop_grace_period"] = f"{config.stop_timeout}s"
+    if engine := _engine_check(config):
+        found["healthcheck"] = engine
+    found |= {"secrets": [_secret(reference) for reference in config.secrets]} if config.secrets else {}
     sources = [*config.data_volumes_from_launch_configs, *(f"container:{c}" for c in config.data_volumes_from)]
     if sources:
         found["volumes_from"] = sources
     if config.network_launch_config:
         found["network_mode"] = f"service:{config.network_launch_config}"
-    elif config.network_mode not in ("", "bridge", "managed", "container"):
+    elif config.network_mode not in ("", "managed", "container"):
         found["network_mode"] = config.network_mode
     return found
+
+
+def _secret(reference: SecretReference) -> dict[str, str] | str:
+    if reference == SecretReference(secret_id=reference.secret_id, name=reference.secret_id):
+        return reference.secret_id
+    long = {"source": reference.secret_id, "target": reference.name, "uid": reference.uid, "gid": reference.gid}
+    defaults = SecretReference()
+    found = {k: v for k, v in long.items() if v and v != getattr(defaults, k, None)}
+    return {**found, "mode": reference.mode} if reference.mode != defaults.mode else found
 
 
 def _restart(policy: RestartPolicy) -> str:
@@ -140,8 +179,27 @@ def _launch_rancher(config: LaunchConfig) -> dict[str, Any]:
         found["health_check"] = _health(config.health_check)
     if config.milli_cpu_reservation is not None:
         found["milli_cpu_reservation"] = config.milli_cpu_reservation
+    if config.drain_timeout_ms is not None:
+        found["drain_timeout_ms"] = config.drain_timeout_ms
     return found
 
 
+def _engine_check(config: LaunchConfig) -> dict[str, Any]:
+    if config.health_cmd == ["NONE"]:
+        return {"disable": True}
+    times = {
+        "interval": config.health_interval,
+        "timeout": config.health_timeout,
+        "start_period": config.health_start_period,
+    }
+    found: dict[str, Any] = {"test": config.health_cmd} if config.health_cmd else {}
+    found |= {key: f"{value}s" for key, value in times.items() if value}
+    return found | ({"retries": config.health_retries} if config.health_retries else {})
+
+
 def _health(check: HealthCheck) -> dict[str, Any]:
-    return {key: value for key, value in msgspec.structs.asdict(check).items() if value not in (None, "")}
+    values = msgspec.structs.asdict(check)
+    if not check.port:
+        del values["port"]
+    # no limit is something else than the limit that holds when nothing is said
+    return {k: v for k, v in values.items() if v not in (None, "", []) or k.endswith("initializing_timeout")}

@@ -169,7 +169,7 @@ def restart(draft: Draft, node: Node) -> None:
     name, _, count = text.partition(":")
     if name == "unless-stopped":
         name = "always"
-    if name not in ("no", "always", "on-failure") or (count and not (count.isdigit() and len(count) < 7)):
+    if name not in ("no", "always", "on-failure") or (count and not (count.isdecimal() and len(count) < 7)):
         draft.report.error(node, f"restart must be no, always, on-failure[:times] or unless-stopped, not {text!r}")
         return
     draft.launch["restart_policy"] = RestartPolicy(name=name, maximum_retry_count=int(count or 0))
@@ -313,14 +313,6 @@ def container_name(draft: Draft, node: Node) -> None:
     draft.container_name = draft.values.text(node, "container_name") or ""
     draft.report.warning(
         node, "container_name is ignored: containers are named stack-service-n so that there can be several", key=True
-    )
-
-
-def healthcheck(draft: Draft, node: Node) -> None:
-    draft.report.warning(
-        node,
-        "Docker's own healthcheck is ignored; write health_check (port, request_line) to have it watched",
-        key=True,
     )
 
 

@@ -7,10 +7,11 @@ for another tool is read with warnings and a misspelt key is still an error.
 from __future__ import annotations
 
 from remuda.compose import handlers as h
-from remuda.compose.deploy import cpus, deploy, health_check
+from remuda.compose.deploy import cpus, deploy, health_check, healthcheck
 from remuda.compose.documents import did_you_mean
 from remuda.compose.draft import Draft
 from remuda.compose.handlers import Handler
+from remuda.compose.secrets import mounted
 
 KEYS: dict[str, Handler] = {
     "image": h.image,
@@ -76,7 +77,7 @@ KEYS: dict[str, Handler] = {
     "stop_grace_period": h.stop_grace,
     "pull_policy": h.pull_policy,
     "container_name": h.container_name,
-    "healthcheck": h.healthcheck,
+    "healthcheck": healthcheck,
     "health_check": health_check,
     "scale": h.scale,
     "metadata": h.metadata,
@@ -97,14 +98,15 @@ KEYS: dict[str, Handler] = {
     "profiles": h.done,
     "extends": h.done,
     "description": h.done,
-    "drain_timeout_ms": h.done,
+    "drain_timeout_ms": h.number("drain_timeout_ms", "drain_timeout_ms"),
+    "secrets": mounted,
     "attach": h.done,
     "annotations": h.done,
     "service_schemas": h.done,
 }
 
 IGNORED = {
-    "networks", "secrets", "configs", "blkio_config", "cgroup", "cpu_count", "cpu_percent", "cpu_rt_period",
+    "networks", "configs", "blkio_config", "cgroup", "cpu_count", "cpu_percent", "cpu_rt_period",
     "cpu_rt_runtime", "credential_spec", "develop", "device_cgroup_rules", "dns_opt", "dockerfile", "gpus", "isolation",
     "label_file", "mac_address", "models", "platform", "post_start", "pre_stop", "provider", "runtime",
     "storage_opt", "use_api_socket", "userns_mode", "kernel_memory", "pre_start",

@@ -48,6 +48,17 @@ class VolumeSpec(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     per_container: bool = False
 
 
+class SecretSpec(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A secret declared at the top of a file: ``secret`` is its name in the environment. Its value is that of a file or variable
+    of the machine that deploys, unless it is external: then it is there already."""
+
+    name: str
+    secret: str = ""
+    file: str = ""
+    variable: str = ""
+    external: bool = False
+
+
 class ServiceSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
     """One service of a stack. ``scale`` is None where no file says it (a new service then gets 1, an old one keeps its own).
 
@@ -86,6 +97,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
     services: list[ServiceSpec] = []
     volumes: list[VolumeSpec] = []
+    secrets: list[SecretSpec] = []
     problems: list[Problem] = []
     variables: list[str] = []
     local: bool = False

@@ -15,6 +15,7 @@ from remuda.compose.keys import read_keys
 from remuda.compose.model import ERROR, Project, ServiceSpec, VolumeSpec
 from remuda.compose.mounts import Mounts
 from remuda.compose.nodes import Node, Report
+from remuda.compose.secrets import declared as secret
 from remuda.compose.values import Values
 from remuda.core.labels import SIDEKICKS
 from remuda.core.spec import LaunchConfig
@@ -37,17 +38,18 @@ class Builder:
         self.local = False
         self.imageless: dict[str, Node] = {}
 
-    def build(self, services: Mapping[str, Node], volumes: Mapping[str, Node]) -> Project:
+    def build(self, services: Mapping[str, Node], volumes: Mapping[str, Node], secrets: Mapping[str, Node]) -> Project:
         """The project that the merged sections describe."""
         declared = {name: self.volume(name, node) for name, node in volumes.items()}
+        known = {name: secret(name, node, self.values, self.report) for name, node in secrets.items()}
         drafts: dict[str, Draft] = {}
         for name, node in self.chosen(services).items():
-            draft = Draft(name, node, self.report, self.values, self.mounts, declared)
+            draft = Draft(name, node, self.report, self.values, self.mounts, declared, secrets=known)
             read_keys(draft)
             draft.put("environment", self.environment(node))
             drafts[name] = draft
         for name, node in self.imageless.items():
-            self.complain(Draft(name, node, self.report, self.values, self.mounts, declared))
+            self.complain(Draft(name, node, self.report, self.values, self.mounts, declared, secrets=known))
         owners = self.sidekicks(drafts)
         self.references(drafts, owners)
         launches = {name: self.launch(draft) for name, draft in drafts.items()}
@@ -57,7 +59,12 @@ class Builder:
             if name not in owners
         ]
         self.cycles({spec.name: spec.depends_on for spec in specs}, drafts)
-        return Project(services=specs, volumes=list(declared.values()), local=self.local or self.mounts.local)
+        return Project(
+            services=specs,
+            volumes=list(declared.values()),
+            secrets=list(known.values()),
+            local=self.local or self.mounts.local,
+        )
 
     def chosen(self, services: Mapping[str, Node]) -> dict[str, Node]:
         """Services that are switched on and have something to run."""
@@ -100,11 +107,13 @@ class Builder:
             chosen = name if is_external or not self.stack_name else f"{self.stack_name}_{name}"
         options = node.get("driver_opts")
         driver = node.get("driver")
-        if options is not None and options.value:
-            self.report.warning(options, f"driver_opts of the volume {name} are ignored", key=True)
         per_container = node.get("per_container")
-        if per_container is not None and self.values.switch(per_container, "per_container"):
-            self.report.warning(per_container, "per_container is ignored: the volume is one per host", key=True)
+        own = per_container is not None and bool(self.values.switch(per_container, "per_container"))
+        if own and is_external and per_container is not None:
+            self.report.warning(
+                per_container, "per_container is ignored: an external volume is there already", key=True
+            )
+            own = False
         for key, child in node.items():
             known = ["driver", "driver_opts", "external", "labels", "name", "per_container"]
             if key not in known and not key.startswith("x-"):
@@ -115,7 +124,7 @@ class Builder:
             driver=(driver is not None and self.values.text(driver, "driver")) or "",
             driver_opts=self.values.strings(options, "driver_opts") if options is not None else {},
             external=is_external,
-            per_container=bool(per_container and per_container.value),
+            per_container=own,
         )
 
     def environment(self, node: Node) -> dict[str, str]:

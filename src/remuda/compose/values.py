@@ -99,7 +99,7 @@ class Values:
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
             return float(value)
         text = str(value or "").replace(" ", "").lower() if node.is_scalar else ""
-        if text.isdigit() and len(text) < 10:
+        if text.isdecimal() and len(text) < 10:
             return float(text)
         parts = _DURATION.findall(text)
         if not parts or len(text) > 40 or "".join(n + u for n, u in parts) != text:

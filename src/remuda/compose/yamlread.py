@@ -199,7 +199,7 @@ def resolve(text: str) -> Scalar:
     if len(text) <= 40:
         if _INT.match(text):
             return _integer(text)
-        if _FLOAT.match(text) and any(c.isdigit() for c in text):
+        if _FLOAT.match(text) and any(c.isdecimal() for c in text):
             return float(text.replace("_", ""))
     return text
 

@@ -55,7 +55,7 @@ def scale(*wishes: str, wait: Wait = False, wait_timeout: Timeout = 600) -> None
 def parse_scale(wish: str) -> tuple[str, int]:
     """``web=3`` as a name and a number."""
     name, equals, count = wish.partition("=")
-    if not equals or not name or not (count.isdigit() and len(count) < 6):
+    if not equals or not name or not (count.isdecimal() and len(count) < 6):
         raise CliError(f"{wish!r} is not SERVICE=N, such as web=3", USAGE)
     return name, int(count)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from remuda.cli.client import Api, Json
+from remuda.cli.commands.secrets import ensure
 from remuda.cli.errors import FAILED, REFUSED, TIMED_OUT, USAGE, CliError, RefusalError
 from remuda.cli.output import clean, reason_of, state_of
 from remuda.cli.session import Session, current, read_text
@@ -32,8 +33,8 @@ OVERRIDES = (
     "docker-compose.override.yaml",
 )
 RANCHER = ("rancher-compose.yml", "rancher-compose.yaml")
-STUCK_SECONDS = 10.0
-"""A refusal that lasts this long is believed; shorter ones happen while hosts come and go."""
+STUCK_SECONDS = 30.0
+"""A refusal that lasts this long is believed; shorter ones happen while hosts come, make their network, and go."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def up(
     if check:
         session.output.say(f"{len(project.services)} services, nothing to object to")
         return
+    ensure(session, project.secrets, texts.folder, texts.environment)
     body = request_body(texts, project)
     found = deploy(session, name, body)
     session.output.say(f"stack {name} ({found['id']}): {len(project.services)} services sent")
@@ -165,7 +167,7 @@ def request_body(texts: Files, project: Project) -> Json:
     if project.local:
         from remuda.compose import dump
 
-        docker, rancher = dump(project.services)
+        docker, rancher = dump(project.services, project.volumes)
         return {"dockerCompose": docker, "rancherCompose": rancher, "environment": {}}
     asked = {name: texts.environment[name] for name in project.variables if name in texts.environment}
     return {"dockerCompose": texts.main[1], "rancherCompose": texts.rancher[1], "environment": asked}

@@ -103,7 +103,7 @@ class Engine(FakeEngine):
     async def logs(
         self, container: str, *, follow: bool, lines: int, timestamps: bool, since: int = 0
     ) -> AsyncIterator[tuple[str, bytes]]:
-        name = self._find(container)["Name"].lstrip("/")
+        name = self.find(container)["Name"].lstrip("/")
         told = [(START + timedelta(seconds=n), f"{name} line {n}") for n in range(1, 6)]
         told = [(when, text) for when, text in told if int(when.timestamp()) >= since]
         for when, text in told if lines < 0 else told[-lines:]:
@@ -117,7 +117,7 @@ class Engine(FakeEngine):
             await asyncio.sleep(0.1)
 
     async def exec(self, container: str, command: list[str], *, tty: bool, stdin: bool) -> ExecStream:
-        self._find(container)
+        self.find(container)
         if not tty:
             pipe = asyncio.subprocess.PIPE
             process = await asyncio.create_subprocess_exec(

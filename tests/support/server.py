@@ -36,6 +36,8 @@ from tests.support.services import free_ports
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 40
 USERNAME, PASSWORD = "admin", "correct horse battery"
+NO_NETWORK = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+"""Before the command of an agent that is started on this machine itself: it leaves this machine's network alone."""
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -62,10 +64,11 @@ class RemudaServer:
     access_key: str = ""
     secret_key: str = ""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def log(self) -> str:
@@ -76,7 +79,7 @@ class RemudaServer:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "remuda.run.server", "--data", str(self.folder / "data"), "--port", str(self.port),
-                 "--host", "127.0.0.1"],
+                 "--host", self.host],
                 cwd=ROOT, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         until(self._answers, START_SECONDS, "the server answers")
@@ -134,10 +137,10 @@ class RemudaServer:
 
 
 @contextlib.contextmanager
-def remuda_server(*, set_up: bool = True) -> Iterator[RemudaServer]:
-    """A server for as long as the block runs."""
+def remuda_server(*, set_up: bool = True, host: str = "127.0.0.1") -> Iterator[RemudaServer]:
+    """A server for as long as the block runs; ``host`` is the address of this machine at which it listens."""
     folder = Path(tempfile.mkdtemp(prefix="remuda-server-"))
-    server = RemudaServer(folder, free_ports(1)[0])
+    server = RemudaServer(folder, free_ports(1)[0], host=host)
     try:
         server.start()
         if set_up:

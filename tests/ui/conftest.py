@@ -27,7 +27,7 @@ from playwright.sync_api import (
 from testbed.bed import HERE, Bed
 from testbed.outside import DATABASE, PASSWORD, USER, start_mariadb
 from tests.support import server as support
-from tests.support.server import RemudaServer, clean_environment, remuda_server, until
+from tests.support.server import NO_NETWORK, RemudaServer, clean_environment, remuda_server, until
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "local/busybox:1"
@@ -171,11 +171,11 @@ def bed() -> Iterator[Bed]:
 
 @contextlib.contextmanager
 def agent(server: RemudaServer, url: str, folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The real agent as a process of this machine."""
+    """The real agent as a process of this machine, whose network it has no right to change."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "agent.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "remuda.run.agent", url, "--state", str(folder), *arguments],
+            [*NO_NETWORK, sys.executable, "-m", "remuda.run.agent", url, "--state", str(folder), *arguments],
             cwd=ROOT, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:

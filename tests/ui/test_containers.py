@@ -18,7 +18,9 @@ NOISY = (
 
 @pytest.fixture(scope="module")
 def noisy(docker_server: RemudaServer) -> dict[str, object]:
-    compose = f"services:\n  noisy:\n    image: {IMAGE}\n    command: ['sh', '-c', '{NOISY}']\n"
+    compose = (
+        f"services:\n  noisy:\n    image: {IMAGE}\n    network_mode: bridge\n    command: ['sh', '-c', '{NOISY}']\n"
+    )
     deploy(docker_server, "talk", compose, running=1)
     return {str(row["name"]): row for row in rows(docker_server, "containers")}
 

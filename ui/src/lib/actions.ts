@@ -19,6 +19,10 @@ const PATHS: Record<string, string> = {
   environment: "environments",
   stack: "environments",
   service: "services",
+  // the further kinds of services are rows of the same collection
+  loadBalancerService: "services",
+  dnsService: "services",
+  externalService: "services",
   container: "containers",
 };
 
@@ -85,8 +89,14 @@ export function actionsOf(row: Resource, after?: () => void): Action[] {
       if (can(row, "remove")) out.push(removal(row, t(row.serviceId ? "ask.remove.owned" : "ask.remove.container"), undefined, after));
       break;
     case "service":
+    case "loadBalancerService":
+    case "dnsService":
+    case "externalService":
       if (can(row, "activate")) out.push(simple(row, "activate", "play", t("do.start")));
       if (can(row, "restart")) out.push(asked(row, "restart", "restart", t("do.restart"), t("ask.restart.service")));
+      if (can(row, "finishupgrade")) out.push(simple(row, "finishupgrade", "check", t("do.finishupgrade")));
+      if (can(row, "cancelupgrade")) out.push(simple(row, "cancelupgrade", "pause", t("do.cancelupgrade")));
+      if (can(row, "rollback")) out.push(asked(row, "rollback", "left", t("do.rollback"), t("ask.rollback")));
       if (can(row, "deactivate")) out.push(asked(row, "deactivate", "stop", t("do.stop"), t("ask.stop.service")));
       if (can(row, "remove")) out.push(removal(row, t("ask.remove.service"), undefined, after));
       break;

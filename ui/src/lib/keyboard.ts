@@ -7,6 +7,7 @@ export const GOTO: Record<string, { to: string; key: string }> = {
   s: { to: "/stacks", key: "nav.stacks" },
   c: { to: "/containers", key: "nav.containers" },
   h: { to: "/hosts", key: "nav.hosts" },
+  n: { to: "/network", key: "nav.network" },
   e: { to: "/operations", key: "nav.operations" },
   a: { to: "/admin/ha", key: "nav.ha" },
 };

@@ -64,6 +64,7 @@ const PAGES: [RegExp, string][] = [
   [/^\/hosts$/, "hosts"],
   [/^\/hosts\/add$/, "addhost"],
   [/^\/hosts\/([^/]+)$/, "host"],
+  [/^\/network$/, "network"],
   [/^\/operations$/, "operations"],
   [/^\/admin\/ha$/, "ha"],
   [/^\/admin\/api-keys$/, "keys"],

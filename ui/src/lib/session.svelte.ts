@@ -1,5 +1,6 @@
 /** Who is looking: first run, signed out, or signed in. */
 import { del, get, post, setProject, type Resource, whenUnauthorized } from "./api";
+import { route } from "./router.svelte";
 import { store } from "./store.svelte";
 
 export type Phase = "loading" | "unreachable" | "setup" | "login" | "in";
@@ -17,6 +18,11 @@ class Session {
   security = $state(true);
   version = $state("");
   expired = $state(false);
+  /** Who says who people are, and where they go to log in, when it is not a password of ours. */
+  provider = $state("");
+  redirect = $state("");
+  /** Why the way back from there did not lead in, or why there is no way there. */
+  trouble = $state("");
 
   constructor() {
     whenUnauthorized(() => {
@@ -35,9 +41,26 @@ class Session {
         this.phase = "setup";
         return;
       }
+      await this.returned();
       await this.identify();
     } catch {
       this.phase = "unreachable";
+    }
+  }
+
+  /** Back from where people log in, with a code in the address: it is for the server, and nothing to keep in the history. */
+  private async returned(): Promise<void> {
+    const query = new URLSearchParams(location.search);
+    if (location.pathname !== "/login") return;
+    const [code, state, refused] = ["code", "state", "error"].map((name) => query.get(name) ?? "");
+    route.go("/", true);
+    if (refused) this.trouble = query.get("error_description") || refused;
+    if (!code) return;
+    try {
+      const told = await get<Resource>("/v1/token");
+      await post("/v1/token", { code, state, authProvider: told.authProvider });
+    } catch (error) {
+      this.trouble = error instanceof Error ? error.message : String(error);
     }
   }
 
@@ -46,13 +69,18 @@ class Session {
     // The endpoint may answer as one object or as a collection of one.
     const token = (Array.isArray(answer.data) ? answer.data[0] : answer) as Resource | undefined;
     this.security = token?.security !== false;
+    this.provider = String(token?.authProvider ?? "");
+    this.redirect = String(token?.redirectUrl ?? "");
+    if (token?.message && !this.trouble) this.trouble = String(token.message);
     this.user = identity(token);
     if (this.user || !this.security) this.enter();
     else this.phase = "login";
   }
 
-  async login(username: string, password: string): Promise<void> {
-    const token = await post<Resource>("/v1/token", { code: `${username}:${password}` });
+  /** `ours`: by a password of this installation, whatever provider is configured. */
+  async login(username: string, password: string, ours = false): Promise<void> {
+    const by = ours ? { authProvider: "localauthconfig" } : {};
+    const token = await post<Resource>("/v1/token", { code: `${username}:${password}`, ...by });
     this.user = identity(token) ?? { id: "", type: "identity", name: username };
     this.expired = false;
     this.enter();

@@ -5,11 +5,12 @@ import type { IconName } from "./icons";
 export type Tone = "good" | "busy" | "warn" | "bad" | "idle";
 
 const TONES: Record<string, Tone> = {
-  active: "good", running: "good", healthy: "good", ok: "good", up: "good", connected: "good", leader: "good", serving: "good", ready: "good", leading: "good", following: "good", follower: "good", standalone: "good", started: "good",
+  active: "good", passing: "good", failing: "bad", running: "good", healthy: "good", ok: "good", up: "good", connected: "good", leader: "good", serving: "good", ready: "good", leading: "good", following: "good", follower: "good", standalone: "good", started: "good",
   activating: "busy", creating: "busy", requested: "busy", registering: "busy", starting: "busy", stopping: "busy",
   restarting: "busy", removing: "busy", deactivating: "busy", "updating-active": "busy", "updating-inactive": "busy",
   initializing: "busy", joining: "busy", waiting: "busy", pending: "busy",
-  degraded: "warn", reconnecting: "warn", reinitializing: "warn", warning: "warn", spare: "idle", "started-once": "idle",
+  degraded: "warn", limited: "warn", "canceled-upgrade": "warn", upgraded: "good", upgrading: "busy", "rolling-back": "busy", "canceling-upgrade": "busy",
+  reconnecting: "warn", reinitializing: "warn", warning: "warn", spare: "idle", "started-once": "idle",
   error: "bad", unhealthy: "bad", disconnected: "bad", lost: "bad", failed: "bad", down: "bad",
   inactive: "idle", stopped: "idle", removed: "idle", purged: "idle", unknown: "idle", absent: "idle", disabled: "idle",
 };
@@ -22,6 +23,8 @@ export function tone(resource: Partial<Resource>): Tone {
   if (resource.transitioning === "yes") return base === "warn" ? "warn" : "busy";
   if (base === "good" && resource.healthState === "unhealthy") return "bad";
   if (base === "good" && resource.healthState === "degraded") return "warn";
+  if (base === "good" && resource.healthState === "reinitializing") return "warn";
+  if (base === "good" && resource.healthState === "initializing") return "busy";
   return base ?? "idle";
 }
 
@@ -35,12 +38,20 @@ export function stateWord(row: Resource): string {
   const state = row.state ?? "unknown";
   if (row.transitioning === "error" && ON_THE_WAY.has(state)) return "blocked";
   if (tone(row) === "bad" && row.healthState === "unhealthy" && row.transitioning !== "error") return "unhealthy";
+  if (state === "running" && row.transitioning !== "yes" && (row.healthState === "initializing" || row.healthState === "reinitializing")) return row.healthState;
   return state;
+}
+
+const WELL = new Set(["", "healthy", "updating-healthy", "started-once"]);
+
+/** Is it checked, and not (yet) well? */
+export function ailing(row: Resource): boolean {
+  return !WELL.has(row.healthState ?? "");
 }
 
 /** One sentence: what it waits for or why it is not well. */
 export function reason(row: Resource | undefined): string {
-  return String((row?.transitioning !== "no" && row?.transitioningMessage) || row?.because || row?.transitioningMessage || "");
+  return String((row?.transitioning !== "no" && row?.transitioningMessage) || (row && ailing(row) && row.healthBecause) || row?.because || row?.transitioningMessage || "");
 }
 
 const ORDER: Tone[] = ["bad", "warn", "busy", "good", "idle"];

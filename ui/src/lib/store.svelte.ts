@@ -41,6 +41,9 @@ const ALIASES: Record<string, Kind> = {
   environment: "environment",
   stack: "environment",
   service: "service",
+  loadBalancerService: "service",
+  dnsService: "service",
+  externalService: "service",
   container: "container",
   instance: "container",
 };

@@ -16,10 +16,11 @@ def heading(text: str) -> None:
     print(f"{text}\n  {load_line()}", flush=True)
 
 
-def figure(what: str, value: float, unit: str, goal: float | None = None) -> bool:
-    """One figure; a goal is an upper limit."""
-    met = goal is None or value <= goal
-    judged = "" if goal is None else f"   goal <= {goal:g} {unit}: {'met' if met else 'MISSED'}"
+def figure(what: str, value: float, unit: str, goal: float | None = None, *, least: float | None = None) -> bool:
+    """One figure; a goal is an upper limit, ``least`` a lower one."""
+    met = (goal is None or value <= goal) and (least is None or value >= least)
+    limit = f"<= {goal:g}" if goal is not None else f">= {least:g}" if least is not None else ""
+    judged = f"   goal {limit} {unit}: {'met' if met else 'MISSED'}" if limit else ""
     print(f"  {what:<58} {value:9.2f} {unit}{judged}", flush=True)
     return met
 

@@ -49,7 +49,9 @@ class Client:
         other.cookie = self.cookie
         return other
 
-    def raw(self, method: str, path: str, body: Any = None, timeout: float | None = None) -> tuple[int, bytes, Any]:
+    def raw(
+        self, method: str, path: str, body: Any = None, timeout: float | None = None, accept: str = "application/json"
+    ) -> tuple[int, bytes, Any]:
         """One request: status, bytes, headers. ``path`` may be a whole URL of the API."""
         parts = urlsplit(path if "://" in path else self.url + path)
         where: dict[str, Any] = {"host": parts.hostname, "port": parts.port, "timeout": timeout or self.timeout}
@@ -61,7 +63,10 @@ class Client:
         with contextlib.closing(connection):
             target = parts.path + (f"?{parts.query}" if parts.query else "")
             connection.request(
-                method, target, None if body is None else json.dumps(body), self._headers(body is not None)
+                method,
+                target,
+                None if body is None else json.dumps(body),
+                {**self._headers(body is not None), "Accept": accept},
             )
             answer = connection.getresponse()
             return answer.status, answer.read(), answer.headers

@@ -127,7 +127,7 @@ def run_script(walk: Walk, node: int) -> None:
 
 def ui_answers(address: str, scheme: str = "https") -> bool:
     """Is the UI's page (or, in a build without one, /ping) served here?"""
-    status, page, _ = Client(f"{scheme}://{address}", timeout=3).raw("GET", "/")
+    status, page, _ = Client(f"{scheme}://{address}", timeout=3).raw("GET", "/", accept="text/html")
     return status == 200 and b"<html" in page.lower()
 
 
@@ -257,11 +257,12 @@ def hosts_shown(walk: Walk, api: Client | None = None) -> list[dict[str, Any]]:
 
 
 def wait_hosts(walk: Walk, timeout: float = 60) -> None:
-    """Wait until every Docker host is active."""
+    """Wait until every Docker host is active and takes part in the network."""
 
     def active() -> bool:
-        states = [host["state"] for host in hosts_shown(walk)]
-        if states.count("active") < len(walk.hosts):
+        # hosts of the bed have no resolvers, which limits them
+        states = [(host["state"], host["networkState"]) for host in hosts_shown(walk)]
+        if sum(state == "active" and network in ("up", "limited") for state, network in states) < len(walk.hosts):
             raise FailedStepError(f"hosts are {states}")
         return True
 

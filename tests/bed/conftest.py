@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from testbed.bed import BUILD_DIR, build_daemon
+from tests.bed.outage import Outage, outage
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -23,6 +24,14 @@ def _script(*command: str, host: str) -> None:
         check=False,
     )
     assert done.returncode == 0, f"{command[0]}: {(done.stderr or done.stdout)[-2000:]}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long without a hand is begun first and judged last."""
+    items.sort(
+        key=lambda item: (item.get_closest_marker("last") is not None) - (item.get_closest_marker("first") is not None)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +50,11 @@ def images(build_host: str) -> str:
     """remuda/server and remuda/agent, built from this checkout."""
     _script("scripts/build-images", host=build_host)
     return build_host
+
+
+@pytest.fixture(scope="session")
+def long_outage(images: str) -> Iterator[Outage]:
+    """A platform whose server has just been killed."""
+    with outage(images) as made:
+        made.begin()
+        yield made

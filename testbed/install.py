@@ -119,7 +119,8 @@ def download_script(walk: Walk) -> str:
 # -- E.3: the same script on every node -----------------------------------------------------------------------------------
 def run_script(walk: Walk, node: int) -> None:
     """`bash remuda-ha.sh remuda/server` on a node, in the background."""
-    path = walk.bed.dir / "remuda-ha.sh"
+    # a copy for each node: bash reads as it goes, and would end at once if the file were being written anew for the next
+    path = walk.bed.dir / f"remuda-ha-{node}.sh"
     path.write_bytes(walk.script)
     path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     walk.bed.spawn(node, "remuda-ha.sh", "bash", path, "remuda/server")

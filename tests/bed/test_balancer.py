@@ -107,6 +107,7 @@ def reloads(place: Platform) -> int:
 def test_requests_are_spread_and_routed(place: Platform) -> None:
     until("both targets run", lambda: running(place, 2), 60)
     until("both targets answer", lambda: len(behind(place)) == 2, 30)
+    until("the target by host name answers", lambda: "hello from" in get(place, "-H", "Host: admin.test"), 60)
     admin = get(place, "-H", "Host: admin.test")
     assert admin.startswith("hello from")
     assert admin not in behind(place)

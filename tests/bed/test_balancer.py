@@ -44,7 +44,7 @@ def place(images: str) -> Iterator[Platform]:
     with Bed(2, name="tbal", net="10.77.9", images=wanted) as bed, platform(bed) as running:
         running.wait_hosts()
         running.shop = running.stack("shop", SHOP, RULES)  # type: ignore[attr-defined]
-        until("the load balancer answers", lambda: "hello" in get(running), 30)
+        until("the load balancer answers", lambda: "hello" in get(running), 60)
         yield running
 
 
@@ -119,7 +119,7 @@ def test_no_request_fails_while_targets_scale_are_replaced_and_die(place: Platfo
         for count in (10, 3):
             place.scale(web(place), count)
             until(f"{count} targets run", lambda count=count: running(place, count), 60)
-        until("all of them answer", lambda: len(behind(place)) == 3, 10)
+        until("all of them answer", lambda: len(behind(place)) == 3, 30)
         config = {**web(place)["launchConfig"], "environment": {"COLOUR": "blue"}}
         place.api.call("PUT", f"{PROJECT}/services/{web(place)['id']}", {"launchConfig": config})
         until(

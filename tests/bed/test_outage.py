@@ -31,6 +31,10 @@ def test_ten_minutes_without_a_server_are_not_noticed(long_outage: Outage) -> No
 
     place.start_server()
     place.wait_hosts()
-    until("health is known", lambda: all(c["healthState"] == "healthy" for c in place.containers()), 60)
-    assert len(place.containers()) == len(long_outage.before)
+
+    def well() -> bool:
+        shown = [c["healthState"] for c in place.containers()]
+        return shown == ["healthy"] * len(long_outage.before)
+
+    until("all run and are healthy again", well, 60)
     assert long_outage.containers() == long_outage.before, "its return makes nothing anew"

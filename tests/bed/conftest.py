@@ -46,6 +46,13 @@ def build_host() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def clients(build_host: str) -> str:
+    """The image with curl and its like; made once, so that the disks that hold it are made once too."""
+    _script("testbed/mkclient", build_host, host=build_host)
+    return build_host
+
+
+@pytest.fixture(scope="session")
 def images(build_host: str) -> str:
     """remuda/server and remuda/agent, built from this checkout."""
     _script("scripts/build-images", host=build_host)
@@ -53,8 +60,8 @@ def images(build_host: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def long_outage(images: str) -> Iterator[Outage]:
+def long_outage(images: str, clients: str) -> Iterator[Outage]:
     """A platform whose server has just been killed."""
-    with outage(images) as made:
+    with outage() as made:
         made.begin()
         yield made

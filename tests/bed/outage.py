@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,10 +81,8 @@ class Outage:
 
 
 @contextmanager
-def outage(build_host: str) -> Iterator[Outage]:
+def outage() -> Iterator[Outage]:
     """The platform with its stack; the server is still there."""
-    mkclient = Path(__file__).resolve().parents[2] / "testbed/mkclient"
-    subprocess.run([str(mkclient), build_host], check=True, capture_output=True, timeout=120)
     images = ("local/busybox:1", CLIENT_IMAGE, "remuda/balancer:latest")
     with Bed(2, name="tout", net="10.77.13", images=images) as bed, platform(bed) as running:
         running.wait_hosts()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,9 +35,7 @@ services:
 
 
 @pytest.fixture(scope="module")
-def place(images: str) -> Iterator[Platform]:
-    mkclient = Path(__file__).resolve().parents[2] / "testbed/mkclient"
-    subprocess.run([str(mkclient), images], check=True, capture_output=True, timeout=120)
+def place(images: str, clients: str) -> Iterator[Platform]:
     wanted = ("local/busybox:1", CLIENT_IMAGE, "remuda/balancer:latest")
     with Bed(2, name="tbal", net="10.77.9", images=wanted) as bed, platform(bed) as running:
         running.wait_hosts()

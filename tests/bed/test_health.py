@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,9 +37,7 @@ services:
 
 
 @pytest.fixture(scope="module")
-def place(build_host: str) -> Iterator[Platform]:
-    mkclient = Path(__file__).resolve().parents[2] / "testbed/mkclient"
-    subprocess.run([str(mkclient), build_host], check=True, capture_output=True, timeout=120)
+def place(clients: str) -> Iterator[Platform]:
     with (
         Bed(HOSTS, name="bdhealth", net="10.77.25", images=("local/busybox:1", CLIENT_IMAGE)) as bed,
         platform(bed) as running,

@@ -5,9 +5,7 @@ The tests share one platform and run in order, from the gentle to the rough; eac
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from testbed.bed import Bed, X, until
@@ -68,14 +66,6 @@ services:
     command: sleep 1000000
     stop_signal: SIGKILL
 """
-
-
-@pytest.fixture(scope="module")
-def clients(build_host: str) -> str:
-    """The image with curl."""
-    mkclient = Path(__file__).resolve().parents[2] / "testbed/mkclient"
-    subprocess.run([str(mkclient), build_host], check=True, capture_output=True, timeout=120)
-    return build_host
 
 
 @pytest.fixture(scope="module")

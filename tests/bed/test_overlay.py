@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,9 +28,7 @@ def run_agent(place: Platform, host: int, image: str = AGENT) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(images: str) -> Iterator[Platform]:
-    mkclient = Path(__file__).resolve().parents[2] / "testbed/mkclient"
-    subprocess.run([str(mkclient), images], check=True, capture_output=True, timeout=120)
+def place(images: str, clients: str) -> Iterator[Platform]:
     with Bed(2, name="bdover", net="10.77.22", images=(AGENT, CLIENT_IMAGE)) as bed:
         running = Platform(bed, [1, 2])
         running.start_server()

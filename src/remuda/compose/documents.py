@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from remuda.compose.interpolate import Interpolation
 from remuda.compose.nodes import Node, Report
+from remuda.compose.templated import rendered
 from remuda.compose.yamlread import canonical, read
 
 SERVICE_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62})$")
@@ -40,7 +41,8 @@ class Document:
 def open_document(text: str, file: str, fill: Interpolation, *, rancher: bool = False) -> Document:
     """Read, take apart and fill in one file; an unreadable one is empty and the report says why."""
     report = fill.report
-    root = read(text, file, report)
+    template = rendered(text, file, fill)
+    root = read(template.text, file, report, template.lines) if template is not None else None
     if root is None or root.value is None:
         return Document()
     if not root.is_map:

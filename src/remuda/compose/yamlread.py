@@ -8,7 +8,7 @@ self-reference and alias bombs are refused with a sentence instead of filling me
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import yaml
@@ -35,18 +35,21 @@ class _RefusedError(Exception):
         self.node, self.message = node, message
 
 
-def read(text: str, file: str, report: Report) -> Node | None:
-    """The document as nodes; None when there is none or it cannot be read (then the report says why)."""
+def read(text: str, file: str, report: Report, lines: Sequence[int] = ()) -> Node | None:
+    """The document as nodes; None when there is none or it cannot be read (then the report says why).
+
+    ``lines[n]`` is the line of the file (from 1) that the text's line n (from 0) comes from, where they differ.
+    """
     if len(text) > MAX_CHARS:
         report.error(Node(None, file, 1, 1), f"the file is larger than {MAX_CHARS // 1_000_000} MB; split the stack")
         return None
     text = text.removeprefix("\ufeff")
     scratch = Report()
-    root = _attempt(text, file, scratch)
+    root = _attempt(text, file, scratch, lines)
     if scratch.failed and "\t" in text:
         # go-yaml, which wrote the rules these files were made for, skips tabs after a value; libyaml refuses them.
         retry = Report()
-        again = _attempt(_BAD_TABS.sub("", text), file, retry)
+        again = _attempt(_BAD_TABS.sub("", text), file, retry, lines)
         if not retry.failed:
             root, scratch = again, retry
     for problem in scratch.problems:
@@ -54,14 +57,14 @@ def read(text: str, file: str, report: Report) -> Node | None:
     return root
 
 
-def _attempt(text: str, file: str, report: Report) -> Node | None:
+def _attempt(text: str, file: str, report: Report, lines: Sequence[int]) -> Node | None:
     try:
-        return _Builder(text, file, report).document()
+        return _Builder(text, file, report, lines).document()
     except _RefusedError as refusal:
         report.error(refusal.node, refusal.message)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Node(None, file, mark.line + 1, mark.column + 1) if mark else Node(None, file, 1, 1)
+        place = Node(None, file, _line(mark.line, lines), mark.column + 1) if mark else Node(None, file, 1, 1)
         said = " ".join(part for part in (error.context, error.problem) if part)
         hint = ""
         if "token" in said and "start any" in said:
@@ -70,7 +73,7 @@ def _attempt(text: str, file: str, report: Report) -> Node | None:
             hint = " (check the indentation, or quote a value that contains a colon)"
         report.error(place, f"this is not valid YAML: {said}{hint}")
     except yaml.YAMLError as error:
-        line = text.count("\n", 0, getattr(error, "position", 0) or 0) + 1
+        line = _line(text.count("\n", 0, getattr(error, "position", 0) or 0), lines)
         reason = getattr(error, "reason", "") or "unreadable"
         report.error(Node(None, file, line, 1), f"this is not valid YAML: {reason}")
     except (UnicodeError, ValueError, OverflowError):
@@ -78,10 +81,15 @@ def _attempt(text: str, file: str, report: Report) -> Node | None:
     return None
 
 
+def _line(number: int, lines: Sequence[int]) -> int:
+    return lines[number] if number < len(lines) else number + 1
+
+
 class _Builder:
     """One pass over the events of one text."""
 
-    def __init__(self, text: str, file: str, report: Report) -> None:
+    def __init__(self, text: str, file: str, report: Report, lines: Sequence[int]) -> None:
+        self.lines = lines
         self.events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=yaml.CSafeLoader))
         self.file = file
         self.report = report
@@ -101,7 +109,7 @@ class _Builder:
 
     def place(self, event: yaml.Event, path: str) -> Node:
         mark = event.start_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        line, column = (_line(mark.line, self.lines), mark.column + 1) if mark else (0, 0)
         return Node(None, self.file, line, column, path)
 
     def build(self, event: yaml.Event, path: str, depth: int) -> Node:

@@ -16,6 +16,7 @@ import websockets
 from argon2 import PasswordHasher
 
 from remuda.adapters.crypto.keyring import FileKeyring
+from remuda.adapters.git import GitCommand
 from remuda.adapters.identity import LoginProviders
 from remuda.adapters.memory.bus import MemoryBus, MemoryHub
 from remuda.adapters.memory.clock import SystemClock
@@ -25,6 +26,7 @@ from remuda.api.entry import plant
 from remuda.api.routes import application
 from remuda.api.server import Api
 from remuda.api.values import SettingValues
+from remuda.control.catalogs import Catalogs
 from remuda.control.plane import ControlPlane
 from remuda.core import wire
 from remuda.core.model import Port
@@ -191,10 +193,11 @@ async def installation(
     keyring = FileKeyring.load(folder / "secret.key")
     plane = ControlPlane(store, leases, bus, clock, ServerInfo(server_id=name), keyring)
     keyring._hasher = PasswordHasher(time_cost=1, memory_cost=64)  # tests log in hundreds of times
+    values = SettingValues({"rancher.server.version": "v1.6.30", "remuda.version": "test"})
+    catalogs = Catalogs(GitCommand(), folder / "catalogs", values.get)
     api = Api(
         store=store, plane=plane, leases=leases, keyring=keyring, cluster=HaCluster(Database(), keyring),
-        settings=SettingValues({"rancher.server.version": "v1.6.30", "remuda.version": "test"}), version="test",
-        setup_file=folder / "setup-secret", providers=LoginProviders(),
+        settings=values, version="test", setup_file=folder / "setup-secret", providers=LoginProviders(), catalogs=catalogs,
     )  # fmt: skip
     await api.settle()
     config = uvicorn.Config(
@@ -202,7 +205,7 @@ async def installation(
         **{"ws_ping_interval": None, **web},
     )  # fmt: skip
     server = uvicorn.Server(config)
-    tasks = [asyncio.create_task(t) for t in (plane.run(), api.run(), server._serve())]
+    tasks = [asyncio.create_task(t) for t in (plane.run(), api.run(), server._serve(), catalogs.run())]
     while not server.started:
         await asyncio.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]

@@ -130,7 +130,8 @@ def test_a_wrong_answer_is_told_in_a_sentence(question: Question, answer: str, w
 
 def test_versions_are_ordered_as_people_mean_them() -> None:
     order = ["latest", "v0.9", "1.0.0-rc1", "1.0.0-rc2", "v1.0.0", "1.2.0", "1.10.0"]
-    assert sorted(order[::-1], key=key) == order
+    shuffled = [*order[3:], *order[:3]]
+    assert sorted(shuffled, key=key) == order
     assert newer("v1.10.0", "1.9.9")
     assert not newer("v1.0", "1.0.0")
 

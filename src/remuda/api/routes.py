@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from remuda.api import agents, body, browse, handlers, lists, logins, proxy, query, singles, streams
+from remuda.api import agents, body, browse, catalog, handlers, lists, logins, proxy, query, singles, streams
 from remuda.api.context import Caller, Context
 from remuda.api.errors import ApiError, not_found, translate
 from remuda.api.origin import client_of, is_foreign, nearest_of, root_of, via_of
@@ -33,7 +34,7 @@ from remuda.schema.registry import TYPES
 log = structlog.get_logger()
 
 CSRF = "CSRF"
-
+Dispatch = Callable[[Request, Context, list[str]], Awaitable[Response]]
 
 _FOREIGN = ("/v{number:int}{rest:anything}", "/v1-{rest:anything}", "/latest", "/latest/{rest:anything}")
 
@@ -67,6 +68,8 @@ def application(api: Api) -> Starlette:
                     WebSocketRoute(f"/{version}/{{rest:anything}}", edge.socket),
                 )
             ),
+            Route(f"/{catalog.ROOT}", edge.catalog, methods=_METHODS),
+            Route(f"/{catalog.ROOT}/{{rest:anything}}", edge.catalog, methods=_METHODS),
             # paths of the API that are none of ours: a program must not be given the UI for them
             *(Route(path, edge.unknown, methods=_METHODS) for path in _FOREIGN),
             *static_routes(api.static, edge.versions),
@@ -123,13 +126,21 @@ class Edge:
         return await proxy.serve(self._api, request)
 
     async def http(self, request: Request) -> Response:
-        """One API request: never anything but a documented answer."""
+        """One API request."""
+        return await self._answered(request, self._dispatch)
+
+    async def catalog(self, request: Request) -> Response:
+        """One request to the catalogs."""
+        return await self._answered(request, self._catalog)
+
+    async def _answered(self, request: Request, dispatch: Dispatch) -> Response:
+        """Never anything but a documented answer."""
         started = time.perf_counter()
         ctx: Context | None = None
         name = request_id()
         try:
             ctx, parts = await self._context(request, name)
-            response = await self._dispatch(request, ctx, parts)
+            response = await dispatch(request, ctx, parts)
         except Exception as problem:
             response = self._failed(request, ctx, problem, name)
         csrf = request.cookies.get(CSRF) or secrets.token_hex(5)
@@ -168,7 +179,7 @@ class Edge:
 
     async def _context(self, request: Request | WebSocket, name: str) -> tuple[Context, list[str]]:
         root = root_of(request)
-        dialect = DIALECTS[str(request.scope["path"]).split("/", 2)[1]]
+        dialect = DIALECTS.get(str(request.scope["path"]).split("/", 2)[1], LATEST)
         parts = [p for p in request.path_params.get("rest", "").split("/") if p]
         project, prefix = _project_of(parts)
         if project is not None:
@@ -193,18 +204,26 @@ class Edge:
         )
         return ctx, parts
 
-    async def _dispatch(self, request: Request, ctx: Context, parts: list[str]) -> Response:
+    async def _sent(self, request: Request, ctx: Context) -> tuple[str, dict[str, Any]]:
+        """The method that is meant, and the body with what the query adds to it."""
         method = "GET" if request.method == "HEAD" else request.method
         if method == "POST":  # only there: a link or an image must not change anything
             method = (request.query_params.get("_method") or method).upper()
-        head = parts[0].lower() if parts else ""
         if request.method not in ("GET", "HEAD"):
             self._check_browser(request, ctx)
+        if method not in ("POST", "PUT"):
+            return method, {}
         trusted = ctx.caller.role not in (ANONYMOUS, REGISTER, AGENT)
-        limit = body.MAX_BODY if trusted else body.MAX_STRANGER
-        sent = await body.read(request, limit) if method in ("POST", "PUT") else {}
-        if method in ("POST", "PUT"):
-            sent = {**{name: value for name, value in ctx.query if name not in query.CONTROL}, **sent}
+        sent = await body.read(request, body.MAX_BODY if trusted else body.MAX_STRANGER)
+        return method, {**{name: value for name, value in ctx.query if name not in query.CONTROL}, **sent}
+
+    async def _catalog(self, request: Request, ctx: Context, parts: list[str]) -> Response:
+        method, sent = await self._sent(request, ctx)
+        return await catalog.serve(ctx, method, parts, sent)
+
+    async def _dispatch(self, request: Request, ctx: Context, parts: list[str]) -> Response:
+        method, sent = await self._sent(request, ctx)
+        head = parts[0].lower() if parts else ""
         answer = await singles.serve(ctx, method, head, parts[1:], sent)
         if answer is not None:
             return answer

@@ -30,6 +30,7 @@ from remuda.api.resources import behaviours
 from remuda.api.subscribe import Broadcaster
 from remuda.api.throttle import Throttle
 from remuda.api.values import SettingValues
+from remuda.control.catalogs import Catalogs
 from remuda.control.plane import ControlPlane
 from remuda.control.streams import Tickets
 from remuda.core import ids
@@ -69,11 +70,12 @@ class Api:
         setup_file: Path | None = None,
         simulated_hosts: bool = False,
         providers: Providers | None = None,
+        catalogs: Catalogs | None = None,
     ) -> None:
         self.store, self.plane, self.leases, self.keyring = store, plane, leases, keyring
         self.cluster, self.settings, self.version, self.static = cluster, settings, version, static
         self._ca_file, self._setup_file = ca_file, setup_file
-        self.simulated_hosts = simulated_hosts
+        self.simulated_hosts, self.catalogs = simulated_hosts, catalogs
         self._behaviours = behaviours()
         self.auth = Authenticator(self)
         self.broadcaster = Broadcaster(self)

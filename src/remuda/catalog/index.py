@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from remuda.catalog.model import Finding, Template, Version
+from remuda.catalog.questions import block_of, text
 from remuda.catalog.questions import read as read_questions
-from remuda.catalog.questions import text
 from remuda.catalog.versions import key
 from remuda.compose.nodes import Node, Report
 from remuda.compose.yamlread import read as read_yaml
@@ -24,7 +24,6 @@ _REVISION = re.compile(r"v?\d[0-9A-Za-z.+-]*$")
 DOCKER = ("docker-compose.yml", "docker-compose.yml.tpl", "compose.yml", "compose.yml.tpl")
 RANCHER = ("rancher-compose.yml", "rancher-compose.yml.tpl")
 _CONFIGS = ("config.yml", "template.yml")
-_BLOCKS = ("catalog", ".catalog")
 
 
 def index(catalog: str, paths: Iterable[str], read: Read) -> tuple[list[Template], list[Finding]]:
@@ -80,7 +79,7 @@ def _version(folder: str, revision: str, files: list[str], read: Read) -> Versio
     for name in ("template-version.yml", *RANCHER, "compose.yml"):
         if name in files and block is None:
             document = _document(read(f"{folder}/{name}"), name)
-            block = document if name == "template-version.yml" else _block(document)
+            block = document if name == "template-version.yml" else block_of(document)
 
     def said(*names: str) -> str:
         return next((text(node) for name in names if block and (node := block.get(name)) is not None), "")
@@ -90,10 +89,6 @@ def _version(folder: str, revision: str, files: list[str], read: Read) -> Versio
         minimum=said("minimum_rancher_version"), maximum=said("maximum_rancher_version"), upgrade_from=said("upgrade_from"),
         labels=_labels(block.get("labels") if block else None),
     )  # fmt: skip
-
-
-def _block(document: Node) -> Node | None:
-    return next((node for name in _BLOCKS if (node := document.get(name)) is not None), None)
 
 
 def _document(content: str, name: str) -> Node:

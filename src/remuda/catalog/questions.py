@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from remuda.catalog.model import Question
-from remuda.compose.nodes import Node
+from remuda.compose.nodes import Node, Report
 from remuda.compose.yamlread import canonical
+from remuda.compose.yamlread import read as read_yaml
 
 TYPES = (
     "string", "int", "boolean", "enum", "multiline", "password", "service", "certificate", "secret", "float", "date",
@@ -30,6 +31,17 @@ _TEXTS = ("label", "description", "type", "group", "valid_chars", "invalid_chars
 def text(node: Node | None) -> str:
     """A scalar as text; an unquoted number or switch in its canonical form (``1.10`` is ``1.1``, ``yes`` is ``true``)."""
     return canonical(node.value) if node is not None else ""
+
+
+def block_of(document: Node) -> Node | None:
+    """The part of a rancher-compose file that is about the template itself."""
+    return next((node for name in ("catalog", ".catalog") if (node := document.get(name)) is not None), None)
+
+
+def questions_of(rancher_compose: str) -> list[Question]:
+    """The questions of a rancher-compose file, as it is before any answer; none when it cannot be read."""
+    document = read_yaml(rancher_compose, "rancher-compose.yml", Report()) if "catalog:" in rancher_compose else None
+    return read(block_of(document)) if document is not None else []
 
 
 def read(block: Node | None) -> list[Question]:

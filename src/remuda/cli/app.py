@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 from remuda import __version__
 from remuda.cli.commands import (
     account,
+    catalog,
     change,
     cluster,
     containers,
@@ -51,6 +52,7 @@ def build() -> App:
     root.command(up.up, name="up", group="Stacks")
     root.command(listing.stacks, name="stacks", group="Stacks")
     root.command(listing.export, name="export", group="Stacks")
+    root.command(catalog.app)
     root.command(listing.ps, name="ps", group="Services and containers")
     root.command(containers.logs, name="logs", group="Services and containers")
     root.command(containers.exec_, name="exec", group="Services and containers")

@@ -24,6 +24,7 @@ import uvicorn
 
 import remuda
 from remuda.adapters.crypto.keyring import FileKeyring
+from remuda.adapters.git import GitCommand
 from remuda.adapters.identity import LoginProviders
 from remuda.adapters.memory.bus import MemoryBus
 from remuda.adapters.memory.clock import SystemClock
@@ -33,6 +34,7 @@ from remuda.api.entry import plant
 from remuda.api.routes import application
 from remuda.api.server import Api
 from remuda.api.values import SettingValues
+from remuda.control.catalogs import Catalogs
 from remuda.control.plane import ControlPlane
 from remuda.ports.bus import Bus
 from remuda.ports.leases import Leases, ServerInfo
@@ -213,19 +215,21 @@ async def serve(settings: ServerSettings) -> int:
         await plant(store)
         await keep_digests(store, keyring)
         plane = ControlPlane(store, leases, bus, SystemClock(), info, keyring)
+        values = _setting_values(settings)
         api = Api(
             store=store,
             plane=plane,
             leases=leases,
             keyring=keyring,
             cluster=HaCluster(settings.database, keyring),
-            settings=_setting_values(settings),
+            settings=values,
             version=remuda.__version__,
             static=_static(),
             ca_file=settings.ca_file,
             setup_file=settings.data / "setup-secret",
             simulated_hosts=settings.simulated_hosts,
             providers=LoginProviders(),
+            catalogs=Catalogs(GitCommand(), settings.data / "catalogs", values.get),
         )
         await api.settle()
         await _run(settings, api, plane, peers)
@@ -290,6 +294,8 @@ async def _run(settings: ServerSettings, api: Api, plane: ControlPlane, peers: P
         asyncio.create_task(_kept_up("control plane", plane.run)),
         asyncio.create_task(_kept_up("api", api.run)),
     ]
+    if api.catalogs is not None:
+        tasks.append(asyncio.create_task(_kept_up("catalogs", api.catalogs.run)))
     if settings.simulated_hosts:
         from remuda.run.simulated import simulator  # the agent's code, which other servers do without
 

@@ -64,6 +64,15 @@ SETTINGS: dict[str, SettingType] = {
             description="Image of load balancers that are made or changed from now on",
         ),
         SettingType(
+            name="catalog.url",
+            description='Git repositories of stack templates: {"catalogs": {"ours": {"url": "https://…", "branch": "main"}}}',
+        ),
+        SettingType(
+            name="catalog.refresh.interval.seconds",
+            default="300",
+            description="How often catalogs are looked at for news",
+        ),
+        SettingType(
             name="host.dockersocket.enabled",
             default="true",
             public=True,

@@ -11,6 +11,7 @@ from remuda.api.behaviour import Behaviour, Values
 from remuda.api.context import Context
 from remuda.api.errors import ApiError
 from remuda.api.render import Extra
+from remuda.catalog import sources
 from remuda.core.model import Record, Setting
 from remuda.ports.store import ALIVE, Tx, Where, eq
 from remuda.schema.settings import SETTINGS
@@ -86,6 +87,11 @@ def _check(name: str, value: str) -> None:
         raise ApiError(422, "InvalidOption", f"'{name}' is 'true' or 'false'.", field="value")
     if name == "network.encryption" and value not in ("ipsec", "plain"):
         raise ApiError(422, "InvalidOption", "'network.encryption' is 'ipsec' or 'plain'.", field="value")
+    if name == sources.SETTING:
+        try:
+            sources.sources(value)
+        except ValueError as error:
+            raise ApiError(422, "InvalidFormat", f"'{name}': {error}.", field="value") from None
     if name == "network.subnet":
         try:
             ipaddress.IPv4Network(value)

@@ -14,6 +14,7 @@ from remuda.api.errors import ApiError
 from remuda.api.resources import filesecrets
 from remuda.api.resources.services import change_service, outside, requested_addresses, upgrade_service
 from remuda.api.resources.volumes import declare, declared
+from remuda.catalog.questions import complete, questions_of
 from remuda.control.agents.certificates import certificate_ids, tell_again
 from remuda.core.balancing.compose import from_compose, to_compose
 from remuda.core.balancing.config import LbConfig
@@ -69,7 +70,8 @@ def parse(values: Values, stack_name: str) -> compose.Project:
     rancher = values.get("rancherCompose") or ""
     if not docker.strip() and not rancher.strip():
         return compose.Project(services=[], problems=[])
-    project = compose.load(docker, rancher, environment=values.get("environment") or {}, stack_name=stack_name)
+    answers = complete(questions_of(rancher), values.get("environment") or {})
+    project = compose.load(docker, rancher, environment=answers, stack_name=stack_name)
     refused = [
         _problem(s, f"a {s.kind} is not supported: Remuda has no plug-in services")
         for s in project.services

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from remuda.compose import Project, ServiceSpec, dump, load
+from remuda.core.balancing.compose import from_compose
+from remuda.core.model import ServiceLink
 from remuda.core.spec import RestartPolicy
 
 
@@ -254,3 +256,51 @@ def test_merge_keys_anchors_extensions_tabs_and_carriage_returns() -> None:
     )
     assert project.services[0].launch_config.image == "nginx"
     assert project.services[0].scale == 2
+
+
+def test_a_sidekick_of_several_services_is_beside_each_and_lends_its_volumes() -> None:
+    text = """
+version: '2'
+services:
+  one: {image: a, labels: {io.rancher.sidekicks: data}, volumes_from: [data]}
+  two: {image: b, labels: {io.rancher.sidekicks: data}, volumes_from: [data], links: [data]}
+  data: {image: c, external_links: ['other/db:store']}
+"""
+    project = load(text)
+    assert project.valid, project.problems
+    found = {service.name: service for service in project.services}
+    assert set(found) == {"one", "two"}
+    for service in found.values():
+        assert [sidekick.name for sidekick in service.sidekicks] == ["data"]
+        assert service.external_links == [("other/db", "store")]
+        assert service.links == []
+    apart = load(text + "  far: {image: d, volumes_from: [data]}\n")
+    assert "only on the same host" in apart.errors[0].message
+
+
+def test_a_section_of_rancher_compose_that_nobody_knows_is_ignored_and_said() -> None:
+    project = load("web: {image: a}\n", "version: '2'\nservices:\n  web: {scale: 2}\nbackup: {every: day}\n")
+    assert project.valid
+    assert any("backup is ignored" in problem.message for problem in project.problems)
+
+
+def test_numbers_that_are_written_as_text_are_numbers_in_a_scale_policy() -> None:
+    project = load(
+        "web: {image: a}\n",
+        "web:\n  scale_policy: {min: '1', max: '${MOST}', increment: 1}\n",
+        environment={"MOST": "4"},
+    )
+    assert project.services[0].extra["scale_policy"] == {"min": 1, "max": 4, "increment": 1}
+
+
+def test_a_load_balancer_may_listen_on_another_port_than_its_targets_without_publishing_it() -> None:
+    lb = good(
+        "lb: {image: rancher/load-balancer-service, expose: ['3306:3307/tcp', '81'], links: [db]}\ndb: {image: a}\n"
+    )
+    service = next(one for one in lb.services if one.name == "lb")
+    assert service.launch_config.expose == ["3306:3307/tcp", "81"]
+    rules = from_compose(service.launch_config, service.extra, [ServiceLink(7, "db")], int, int).port_rules
+    assert [(rule.source_port, rule.target_port, rule.protocol) for rule in rules] == [
+        (3306, 3307, "tcp"),
+        (81, 81, "http"),
+    ]

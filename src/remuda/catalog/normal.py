@@ -14,7 +14,7 @@ from remuda.core.balancing.compose import from_compose
 from remuda.core.labels import GLOBAL, truthy
 from remuda.core.model import ServiceLink
 from remuda.core.placement.values import parse_port
-from remuda.core.spec import HealthCheck, LaunchConfig
+from remuda.core.spec import HealthCheck, LaunchConfig, SecretReference
 
 _TOLD = {
     "tty": "tty", "stdin_open": "stdin_open", "privileged": "privileged", "hostname": "hostname", "user": "user",
@@ -33,12 +33,9 @@ def normal(project: Project) -> Plain:
     for spec in project.services:
         services[spec.name] = {**_service(spec), **_launch(spec.launch_config, names)}
         for sidekick in spec.sidekicks:
-            services[sidekick.name] = {
-                "kind": "sidekick",
-                "primary": [spec.name],
-                "scale": 1,
-                **_launch(sidekick, names),
-            }
+            blank = {"kind": "sidekick", "primary": [], "scale": 1, **_launch(sidekick, names)}
+            told = services.setdefault(sidekick.name, blank)
+            told["primary"] = sorted([*told["primary"], spec.name])
     volumes = {
         volume.name: _filled(driver=volume.driver, driver_opts=volume.driver_opts, external=volume.external,
                              per_container=volume.per_container)
@@ -54,7 +51,6 @@ def _filled(**values: Any) -> Plain:
 def _service(spec: ServiceSpec) -> Plain:
     found: Plain = {"kind": spec.kind, "scale": spec.scale or 1}
     found |= _filled(
-        **{"global": truthy(spec.launch_config.labels.get(GLOBAL, ""))},
         links=[_link(*link, external=False) for link in spec.links]
         + [_link(*link, external=True) for link in spec.external_links],
         metadata=spec.metadata,
@@ -63,11 +59,20 @@ def _service(spec: ServiceSpec) -> Plain:
         start_first=spec.upgrade_strategy is not None and spec.upgrade_strategy.start_first,
         scale_policy=spec.extra.get("scale_policy"),
         storage_driver=spec.extra.get("storage_driver"),
-        network_driver=spec.extra.get("network_driver"),
+        network_driver=_driver(spec.extra.get("network_driver") or {}),
     )
     if spec.kind == "loadBalancerService":
-        found["lb"] = balancer(spec)
+        found["lb" if spec.extra.get("lb_config") else "legacy_lb"] = balancer(spec)
     return found
+
+
+def _driver(given: Plain) -> Plain:
+    network = given.get("default_network")
+    return _filled(
+        name=given.get("name"),
+        default_network=network.get("name") if isinstance(network, dict) else network,
+        cni_files=sorted(given.get("cni_config") or {}),
+    )
 
 
 def _link(target: str, alias: str, *, external: bool) -> Plain:
@@ -106,6 +111,7 @@ def _launch(config: LaunchConfig, names: dict[str, str]) -> Plain:
     found: Plain = {"image": config.image, "network_mode": config.network_mode or "managed"}
     found |= {told: value for field, told in _TOLD.items() if (value := getattr(config, field))}
     found |= _filled(
+        **{"global": truthy(config.labels.get(GLOBAL, ""))},
         network_from=config.network_launch_config,
         ports=[_port(port) for port in config.ports],
         volumes=[_volume(volume, names) for volume in config.data_volumes],
@@ -114,7 +120,7 @@ def _launch(config: LaunchConfig, names: dict[str, str]) -> Plain:
         logging=_logging(config),
         ulimits={one["name"]: {"soft": one["soft"], "hard": one["hard"]} for one in config.ulimits},
         health_check=_check(config.health_check),
-        secrets=[{"source": one.name, **_filled(target=one.name)} for one in config.secrets],
+        secrets=[_secret(one) for one in config.secrets],
     )
     return found
 
@@ -132,6 +138,11 @@ def _volume(written: str, names: dict[str, str]) -> Plain:
     return {"source": names.get(source, source), "target": target, "mode": mode}
 
 
+def _secret(given: SecretReference) -> Plain:
+    other = given.name if given.name != given.secret_id else ""
+    return {"source": given.secret_id, "uid": given.uid, "gid": given.gid, **_filled(target=other)}
+
+
 def _restart(config: LaunchConfig) -> str:
     policy = config.restart_policy
     if policy is None:
@@ -140,7 +151,9 @@ def _restart(config: LaunchConfig) -> str:
 
 
 def _logging(config: LaunchConfig) -> Plain:
-    return _filled(driver=config.log_config.driver, options=config.log_config.config) if config.log_config else {}
+    if config.log_config is None:
+        return {}
+    return {"driver": config.log_config.driver, **_filled(options=config.log_config.config)}
 
 
 def _check(check: HealthCheck | None) -> Plain:

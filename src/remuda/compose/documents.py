@@ -95,6 +95,8 @@ def _sections(root: Node, report: Report, rancher: bool) -> Document:
         elif key in _IGNORED_SECTIONS:
             if node.value:
                 report.warning(node, f"{_IGNORED_SECTIONS[key]} is ignored", key=True)
+        elif rancher:
+            report.warning(node, f"{key} is ignored: it is not a section of a compose file", key=True)
         else:
             known = ["services", "volumes", "networks", "version", "name", "secrets", "configs", "include"]
             report.error(node, f"{key} is not a section of a compose file{did_you_mean(key, known)}", key=True)

@@ -74,6 +74,23 @@ def kept(name: str) -> Handler:
     return handle
 
 
+def counted(name: str) -> Handler:
+    """The same with numbers that were written as text: answers are texts."""
+
+    def handle(draft: Draft, node: Node) -> None:
+        draft.extra[name] = _numbers(plain(node))
+
+    return handle
+
+
+def _numbers(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _numbers(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_numbers(child) for child in value]
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 16 else value
+
+
 def done(draft: Draft, node: Node) -> None:
     """Handled elsewhere."""
 

@@ -92,7 +92,7 @@ KEYS: dict[str, Handler] = {
     "external_ips": h.kept("external_ips"),
     "default_cert": h.kept("default_cert"),
     "certs": h.kept("certs"),
-    "scale_policy": h.kept("scale_policy"),
+    "scale_policy": h.counted("scale_policy"),
     "storage_driver": h.kept("storage_driver"),
     "network_driver": h.kept("network_driver"),
     "profiles": h.done,

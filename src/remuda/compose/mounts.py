@@ -98,12 +98,15 @@ class Mounts:
         return list(range(low, high + 1))
 
     def expose(self, node: Node) -> list[str]:
-        """Ports that other containers use."""
+        """Ports that other containers use. ``82:81`` is a load balancer's: it listens on 82 for port 81 of its targets."""
         found: list[str] = []
         for text in self.values.texts(node, "expose"):
-            number, slash, protocol = text.rpartition(":")[2].partition("/")
+            numbers, slash, protocol = text.partition("/")
+            source, colon, number = numbers.rpartition(":")
+            if colon and self.range(node, source) is None:
+                continue
             ports = self.range(node, number) or []
-            found.extend(f"{port}/{protocol}" if slash else str(port) for port in ports)
+            found.extend(f"{source}{colon}{port}{slash}{protocol}" for port in ports)
         return list(dict.fromkeys(found))
 
     def volumes(self, node: Node) -> tuple[list[str], dict[str, str]]:

@@ -54,7 +54,7 @@ class Builder:
         self.references(drafts, owners)
         launches = {name: self.launch(draft) for name, draft in drafts.items()}
         specs = [
-            self.service(draft, launches, [drafts[s] for s, o in owners.items() if o == name], owners)
+            self.service(draft, launches, [drafts[s] for s, o in owners.items() if name in o], owners)
             for name, draft in drafts.items()
             if name not in owners
         ]
@@ -99,7 +99,7 @@ class Builder:
         """A declared volume. Its engine name carries the stack's, so that two stacks do not share by accident."""
         external = node.get("external")
         given = node.get("name")
-        is_external = external is not None and (external.is_map or external.value is True)
+        is_external = external is not None and (external.is_map or bool(self.values.switch(external, "external")))
         chosen = self.values.text(given, "name") if given is not None else None
         if external is not None and (inner := external.get("name")) is not None:
             chosen = self.values.text(inner, "name")
@@ -173,9 +173,9 @@ class Builder:
             found.append(parse_env(text, self.fill.environment))
         return found
 
-    def sidekicks(self, drafts: dict[str, Draft]) -> dict[str, str]:
-        """Which service is whose sidekick."""
-        owners: dict[str, str] = {}
+    def sidekicks(self, drafts: dict[str, Draft]) -> dict[str, list[str]]:
+        """Which service is whose sidekick. One of several services has a container of its own beside each."""
+        owners: dict[str, list[str]] = {}
         for name, draft in drafts.items():
             labels = draft.node.get("labels") or draft.node
             for sidekick in filter(None, (part.strip() for part in draft.labels.get(SIDEKICKS, "").split(","))):
@@ -184,26 +184,24 @@ class Builder:
                 elif sidekick not in drafts:
                     near = did_you_mean(sidekick, list(drafts))
                     self.report.error(labels, f"the sidekick {sidekick} of {name} is not in the file{near}")
-                elif owners.get(sidekick, name) != name:
-                    self.report.error(labels, f"{sidekick} is a sidekick of both {owners[sidekick]} and {name}")
-                else:
-                    owners[sidekick] = name
-        for sidekick, owner in list(owners.items()):
-            if owner in owners:
-                node = drafts[owner].node
-                self.report.error(node.get("labels") or node, f"{owner} is a sidekick and cannot have one itself")
-                del owners[sidekick]
+                elif name not in owners.setdefault(sidekick, []):
+                    owners[sidekick].append(name)
+        for sidekick, primaries in list(owners.items()):
+            for owner in primaries:
+                if owner in owners:
+                    node = drafts[owner].node
+                    self.report.error(node.get("labels") or node, f"{owner} is a sidekick and cannot have one itself")
+                    owners.pop(sidekick, None)
         return owners
 
-    def references(self, drafts: dict[str, Draft], owners: dict[str, str]) -> None:
+    def references(self, drafts: dict[str, Draft], owners: dict[str, list[str]]) -> None:
         """Networks and volumes taken from other services of the same unit."""
         for name, draft in drafts.items():
-            unit = owners.get(name, name)
             names = {d.container_name: n for n, d in drafts.items() if d.container_name}
             if draft.network_from is not None:
                 wish, node = draft.network_from
                 target = names.get(wish, wish)
-                if self._beside(target, unit, name, drafts, owners, node, "share the network of"):
+                if self._beside(target, name, drafts, owners, node, "share the network of"):
                     draft.launch["network_launch_config"] = target
             for wish, node in draft.volumes_from:
                 text = wish.removeprefix("service:").removesuffix(":rw").removesuffix(":ro")
@@ -211,7 +209,7 @@ class Builder:
                     draft.launch.setdefault("data_volumes_from", []).append(wish.partition(":")[2].split(":")[0])
                     continue
                 target = names.get(text, text)
-                if self._beside(target, unit, name, drafts, owners, node, "take the volumes of"):
+                if self._beside(target, name, drafts, owners, node, "take the volumes of"):
                     draft.launch.setdefault("data_volumes_from_launch_configs", []).append(target)
         for name, draft in drafts.items():
             seen = {name}
@@ -224,7 +222,7 @@ class Builder:
                 step = drafts[step].launch.get("network_launch_config", "") if step in drafts else ""
 
     def _beside(
-        self, target: str, unit: str, name: str, drafts: dict[str, Draft], owners: dict[str, str], node: Node, verb: str
+        self, target: str, name: str, drafts: dict[str, Draft], owners: dict[str, list[str]], node: Node, verb: str
     ) -> bool:
         if target not in drafts:
             self.report.error(
@@ -234,8 +232,8 @@ class Builder:
         if target == name:
             self.report.error(node, f"{name} cannot {verb} itself")
             return False
-        if owners.get(target, target) != unit:
-            primary = owners.get(target, target)
+        if not set(owners.get(name, [name])) <= set(owners.get(target, [target])):
+            primary = owners.get(target, [target])[0]
             self.report.error(
                 node,
                 f"{name} can {verb} {target} only on the same host: give {primary} the label "
@@ -248,18 +246,18 @@ class Builder:
         return LaunchConfig(**draft.launch)
 
     def service(
-        self, draft: Draft, launches: dict[str, LaunchConfig], sidekicks: list[Draft], owners: dict[str, str]
+        self, draft: Draft, launches: dict[str, LaunchConfig], sidekicks: list[Draft], owners: dict[str, list[str]]
     ) -> ServiceSpec:
         """The finished service, with the links and dependencies of its sidekicks as its own."""
         links: list[tuple[str, str]] = []
         depends: list[str] = []
         for one in (draft, *sidekicks):
             for target, alias in self._links(one, launches):
-                target = owners.get(target, target)
+                target = _primary(target, draft.name, owners)
                 if target != draft.name and (target, alias) not in links:
                     links.append((target, alias))
             for target in self._depends(one, launches):
-                target = owners.get(target, target)
+                target = _primary(target, draft.name, owners)
                 if target != draft.name and target not in depends:
                     depends.append(target)
         kind = _kind(draft.top.pop("kind", "service"), draft.extra)
@@ -269,7 +267,7 @@ class Builder:
             launch_config=launches[draft.name],
             sidekicks=[msgspec.structs.replace(launches[s.name], name=s.name) for s in sidekicks],
             links=links,
-            external_links=[(target, alias) for target, alias, _ in draft.external_links],
+            external_links=[(target, alias) for one in (draft, *sidekicks) for target, alias, _ in one.external_links],
             depends_on=depends,
             extra=dict(draft.extra),
             **draft.top,
@@ -309,6 +307,12 @@ class Builder:
         for name in depends:
             if name not in state:
                 visit(name, [name])
+
+
+def _primary(name: str, asking: str, owners: Mapping[str, list[str]]) -> str:
+    """The service that a name means: a sidekick stands for its primary, the asking one if it is that."""
+    primaries = owners.get(name, [name])
+    return asking if asking in primaries else primaries[0]
 
 
 def _kind(kind: str, extra: dict[str, Any]) -> str:

@@ -45,7 +45,7 @@ def declared(name: str, node: Node, values: Values, report: Report) -> SecretSpe
         secret=chosen,
         file=(file is not None and values.text(file, "file")) or "",
         variable=(variable is not None and values.text(variable, "environment")) or "",
-        external=external is not None and (external.is_map or external.value is True),
+        external=external is not None and (external.is_map or bool(values.switch(external, "external"))),
     )
     if spec.external and (spec.file or spec.variable):
         report.error(node, f"the secret {name} is external, so it has no file: remove one of the two", key=True)

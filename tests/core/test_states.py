@@ -80,3 +80,8 @@ def test_a_service(changes: dict[str, object], state: str, transitioning: str) -
 def test_settling_twice_changes_nothing_more() -> None:
     once = settle(msgspec.structs.replace(PLACED, observed="running"))
     assert settle(once) is once
+
+
+def test_a_service_that_is_being_started_does_not_say_that_it_is_stopped() -> None:
+    off = Service(desired="inactive", because="Stopped")
+    assert derive(msgspec.structs.replace(off, desired="active")).message == "Working toward its scale"

@@ -81,6 +81,25 @@ async def test_registering_with_the_format_of_simulated_agents_makes_a_host_that
         assert (console["kind"], console["url"]) == ("fake", "http://localhost/console")
 
 
+async def test_the_ports_of_a_service_are_told_by_it_by_its_container_and_by_its_host(server: Installation) -> None:
+    assert (await _register(server, "machine-7")).status_code == 201
+    async with server.admin() as http:
+        stack = (await http.post("/environments", json={"name": "shop"})).json()
+        config = {"imageUuid": "sim:x", "ports": ["8080:80"]}
+        wish = {"name": "web", "environmentId": stack["id"], "launchConfig": config, "startOnCreate": True}
+        service = (await http.post("/services", json=wish)).json()
+
+        async def runs() -> Any:
+            now = (await http.get(f"/services/{service['id']}")).json()
+            return now if now["state"] == "active" else None
+
+        found = (await eventually(runs))["publicEndpoints"]
+        assert [(end["ipAddress"], end["port"], end["privatePort"]) for end in found] == [("192.168.0.21", 8080, 80)]
+        (container,) = (await http.get(f"/services/{service['id']}/instances")).json()["data"]
+        (host,) = (await http.get("/hosts")).json()["data"]
+        assert container["publicEndpoints"] == host["publicEndpoints"] == found
+
+
 async def test_where_simulated_hosts_are_off_asking_for_one_says_how_to_turn_them_on(off: Installation) -> None:
     answer = await _register(off, "machine-7")
     assert answer.status_code == 422

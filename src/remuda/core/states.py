@@ -29,6 +29,9 @@ from remuda.core.model import (
 from remuda.core.pulls import over, summary
 from remuda.core.units import ended_well
 
+IS_OFF = "Stopped"
+"""What a service says while it is off."""
+
 R = TypeVar("R", bound=Record)
 
 
@@ -133,7 +136,9 @@ def _service(service: Service) -> View:
     stage = upgrades.stage(service)
     if service.data.get("settled") is True:
         return View({upgrades.UPGRADING: "upgraded", upgrades.CANCELED: upgrades.CANCELED}.get(stage, ACTIVE))
-    return View(_busy(service), "yes", service.because or "Working toward its scale")
+    # what was said while it was off is not why it is not on yet
+    because = service.because if service.because != IS_OFF else ""
+    return View(_busy(service), "yes", because or "Working toward its scale")
 
 
 def _busy(service: Service) -> str:

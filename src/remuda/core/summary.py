@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from remuda.core.model import INACTIVE, REMOVED, Service
+from remuda.core.states import IS_OFF
 
 
 class Summary(NamedTuple):
@@ -35,7 +36,7 @@ def summarise(
         text = f"{going} {_containers(going)} being removed" if going else "Its containers are gone"
         return Summary(stopping, service.health_state, text, False, False, False)
     if service.desired == INACTIVE:
-        text = f"{stopping} {_containers(stopping)} being stopped" if stopping else "Stopped"
+        text = f"{stopping} {_containers(stopping)} being stopped" if stopping else IS_OFF
         return Summary(stopping, "healthy", text, False, stopping == 0 and going == 0, False)
     was_active = service.data.get("was_active") is True
     if waiting_for and running < wanted:

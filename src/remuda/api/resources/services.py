@@ -163,7 +163,9 @@ class Services(Behaviour):
         by_service: dict[int, list[Instance]] = {r.id: [] for r in records}
         for instance in tx.find(Instance, Where("service_id", "in", list(by_service)), ALIVE):
             by_service[instance.service_id or 0].append(instance)
-        wanted = sorted({i.host_id for group in by_service.values() for i in group if i.host_id and i.bound})
+        wanted = sorted(
+            {i.host_id for group in by_service.values() for i in group if i.host_id and (i.published or i.bound)}
+        )
         hosts = {h.id: h for h in tx.find(Host, Where("id", "in", wanted))} if wanted else {}
         return {
             r.id: {

@@ -222,3 +222,59 @@ async def test_an_address_that_can_never_be_given_is_refused_and_nothing_is_made
             "/services", json={**body, "launchConfig": {**config, "requestedIpAddress": "10.42.7.7"}}
         )
         assert fine.status_code == 201, fine.text
+
+
+async def test_rules_follow_from_links_and_ports_in_the_older_form(server: Installation) -> None:
+    async with server.admin() as http:
+        stack = (await http.post("/environments", json={"name": "shop"})).json()
+        config = {"imageUuid": "docker:nginx"}
+        web, api, late = [
+            (
+                await http.post("/services", json={"name": n, "environmentId": stack["id"], "launchConfig": config})
+            ).json()
+            for n in ("web", "api", "late")
+        ]
+        launch = {"imageUuid": "docker:rancher/load-balancer-service", "ports": ["80:8080", "443:443/tcp"],
+                  "labels": {"io.rancher.loadbalancer.target.late": "late.test=81"}}  # fmt: skip
+        sticky = {"name": "p", "cookie": "c", "domain": "", "mode": "insert"}
+        older = {"haproxyConfig": {"global": "maxconn 10"}, "lbCookieStickinessPolicy": sticky}
+        wish = {"name": "lb", "environmentId": stack["id"], "launchConfig": launch, "loadBalancerConfig": older}
+        made = await http.post("/loadbalancerservices", json=wish)
+        assert made.status_code == 201, made.text
+        lb = made.json()
+        assert lb["lbConfig"]["portRules"] == []
+        assert "maxconn 10" in lb["lbConfig"]["config"]
+
+        async def rules(action: str, body: dict[str, Any]) -> set[tuple[Any, ...]]:
+            answer = await http.post(f"/loadbalancerservices/{lb['id']}/?action={action}", json=body)
+            assert answer.status_code == 202, answer.text
+            shown = answer.json()["lbConfig"]
+            assert shown["stickinessPolicy"]["cookie"] == "c"
+            return {
+                (r["serviceId"], r["sourcePort"], r.get("hostname", ""), r.get("path", ""), r["targetPort"])
+                for r in shown["portRules"]
+            }
+
+        narrowed = {"serviceId": web["id"], "ports": ["example.test:80/shop=9000"]}
+        both = {(web["id"], 80, "example.test", "/shop", 9000), (late["id"], 80, "late.test", "", 81),
+                (late["id"], 443, "", "", 81)}  # fmt: skip
+        assert await rules("setservicelinks", {"serviceLinks": [narrowed]}) == both
+        plain = {(api["id"], 80, "", "", 8080), (api["id"], 443, "", "", 443)}
+        assert await rules("addservicelink", {"serviceLink": {"serviceId": api["id"]}}) == both | plain
+        gone = {"serviceLink": {"serviceId": api["id"]}}
+        answer = await http.post(f"/services/{lb['id']}/?action=removeservicelink", json=gone)
+        assert len(answer.json()["lbConfig"]["portRules"]) == 3, "under the general name of services too"
+        assert await rules("removeservicelink", gone) == both
+        wrong = await http.post(
+            f"/loadbalancerservices/{lb['id']}/?action=setservicelinks",
+            json={"serviceLinks": [{"serviceId": web["id"], "ports": ["a:99"]}]},
+        )
+        assert (wrong.status_code, wrong.json()["fieldName"]) == (422, "serviceLinks")
+        assert "99" in wrong.json()["message"]
+
+        rule = {"sourcePort": 80, "serviceId": web["id"]}
+        said = await http.put(f"/loadbalancerservices/{lb['id']}", json={"lbConfig": {"portRules": [rule]}})
+        assert len(said.json()["lbConfig"]["portRules"]) == 1
+        await http.post(f"/services/{lb['id']}/?action=addservicelink", json={"serviceLink": {"serviceId": api["id"]}})
+        kept = (await http.get(f"/services/{lb['id']}")).json()
+        assert len(kept["lbConfig"]["portRules"]) == 1, "who says the rules is not overruled by links"

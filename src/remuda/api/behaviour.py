@@ -127,6 +127,14 @@ class Behaviour:
         changed: Record = tx.update(record, **self.attributes(values))
         return changed
 
+    def of(self, ctx: Context, record: Any) -> Behaviour:
+        """Who acts for a row that was named by this type: another one, where its own type knows more."""
+        return self
+
+    def completed(self, tx: Tx, record: Any) -> Record:
+        """A row that was made or changed, with all that is kept of what was said: what follows from that."""
+        return record  # type: ignore[no-any-return]
+
     def activate(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         """Want it active."""
         changed: Record = tx.update(record, desired=ACTIVE)

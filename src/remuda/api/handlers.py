@@ -219,7 +219,7 @@ async def creating(ctx: Context, kind: ResourceType, body: Body) -> Document:
     def unit(tx: Tx) -> Document:
         told = for_create(kind, ctx.dialect.inward(body), lookup(tx, ctx), ctx.caller.role)
         values, kept = _apart(kind, told)
-        record = _keep(tx, behaviour.create(tx, ctx, values), kept)
+        record = behaviour.completed(tx, _keep(tx, behaviour.create(tx, ctx, values), kept))
         audit(tx, ctx, f"api.{kind.id}.create", kind, record, body, 201)
         document = documents(tx, ctx, kind, [record])[0]
         document.update(behaviour.created(ctx, record, values))
@@ -237,7 +237,8 @@ async def updating(ctx: Context, kind: ResourceType, key: str, body: Body) -> Do
         record = _alive(_fetch(tx, ctx, kind, key, "u"))
         told = for_update(kind, ctx.dialect.inward(body), lookup(tx, ctx), ctx.caller.role)
         values, kept = _apart(kind, told)
-        changed = _keep(tx, behaviour.update(tx, ctx, record, values), kept)
+        own = behaviour.of(ctx, record)
+        changed = own.completed(tx, _keep(tx, own.update(tx, ctx, record, values), kept))
         if changed is not record:
             audit(tx, ctx, f"api.{kind.id}.update", kind, changed, body, 200)
         return documents(tx, ctx, kind, [changed])[0]
@@ -309,7 +310,7 @@ async def acting(ctx: Context, kind: ResourceType, key: str, name: str, body: Bo
 
     def unit(tx: Tx) -> Document:
         record, values = accept(tx)
-        changed = behaviour.actions[name](tx, ctx, record, values)
+        changed = behaviour.of(ctx, record).actions[name](tx, ctx, record, values)
         audit(tx, ctx, f"api.{kind.id}.{name}", kind, changed, body, 202)
         return documents(tx, ctx, kind, [changed])[0]
 

@@ -179,10 +179,12 @@ class Stack(Record, frozen=True, kw_only=True):
 
 
 class ServiceLink(msgspec.Struct, frozen=True, rename="camel"):
-    """One service knows another (``service_id``) by the name ``name``."""
+    """One service knows another (``service_id``) by the name ``name``. ``ports`` narrow it where the first is a load balancer
+    of the older form: ``[host][:source port][/path][=target port]`` each."""
 
     service_id: int
     name: str = ""
+    ports: list[str] = []
 
 
 class Service(Record, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ _STRUCTS: dict[str, type[msgspec.Struct]] = {
     "instanceHealthCheck": HealthCheck,
     "lbConfig": LbConfig,
     "serviceLink": ServiceLink,
+    "loadBalancerServiceLink": ServiceLink,
     "secretReference": SecretReference,
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from remuda.api.behaviour import Behaviour
 from remuda.api.resources.accounts import Accounts, Members, Projects
 from remuda.api.resources.agents import Agents
+from remuda.api.resources.balancers import Balancers
 from remuda.api.resources.certificates import Certificates
 from remuda.api.resources.cluster import ClusterNodes, HaConfigs
 from remuda.api.resources.containers import Containers
@@ -21,7 +22,7 @@ from remuda.api.resources.processes import PROCESSES
 from remuda.api.resources.pulls import PullTasks
 from remuda.api.resources.registries import Registries, RegistryCredentials
 from remuda.api.resources.secrets import Secrets
-from remuda.api.resources.services import Aliases, Balancers, Externals, Services
+from remuda.api.resources.services import Aliases, Externals, Services
 from remuda.api.resources.settings import Settings
 from remuda.api.resources.stacks import Stacks
 from remuda.api.resources.views import Views

@@ -18,8 +18,6 @@ from remuda.api.resources.containers import endpoints
 from remuda.control.agents.certificates import certificate_ids, tell_again
 from remuda.control.network import network_of
 from remuda.core import ids, restarts, upgrades
-from remuda.core.balancing import compose as balancing
-from remuda.core.balancing.config import LbConfig
 from remuda.core.labels import SELECTOR_CONTAINER, SELECTOR_LINK
 from remuda.core.model import (
     ACTIVE,
@@ -61,6 +59,9 @@ class Services(Behaviour):
             "rollback": lambda tx, ctx, record, values: tx.update(record, **upgrades.back(record)),
         }
 
+    def of(self, ctx: Context, record: Any) -> Behaviour:
+        return ctx.api.behaviour(TYPES[record.kind]) if record.kind in TYPES else self
+
     def create(self, tx: Tx, ctx: Context, values: Values) -> Record:
         stack = tx.hold(Stack, values["environmentId"])
         assert stack is not None  # the reference was checked
@@ -83,11 +84,11 @@ class Services(Behaviour):
                 422, "MissingRequired", "'launchConfig.imageUuid' is required, e.g. docker:nginx.",
                 field="launchConfig.imageUuid",
             )  # fmt: skip
-        _sidekicks(values.get("secondaryLaunchConfigs"))
+        sidekicks_named(values.get("secondaryLaunchConfigs"))
 
     def set_links(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         """These links and no others."""
-        links = [_link(tx, record, link, n) for n, link in enumerate(values.get("serviceLinks") or [])]
+        links = [link_of(tx, record, link, n) for n, link in enumerate(values.get("serviceLinks") or [])]
         names = [link.name for link in links]
         twice = next((name for name in names if name and names.count(name) > 1), None)
         if twice is not None:
@@ -96,7 +97,7 @@ class Services(Behaviour):
 
     def add_link(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         """One more link; one to the same service under the same name is replaced."""
-        link = _link(tx, record, values["serviceLink"], 0)
+        link = link_of(tx, record, values["serviceLink"], 0)
         kept = [one for one in record.links if one != link and not (link.name and one.name == link.name)]
         return tx.update(record, links=[*kept, link])  # type: ignore[no-any-return]
 
@@ -115,8 +116,6 @@ class Services(Behaviour):
         changes = self.attributes(values)
         _selected(changes)
         requested_addresses(tx, record.account_id, changes)
-        if record.kind == "loadBalancerService" and "lbConfig" in values:
-            _served(values["lbConfig"])
         if record.kind == "externalService":
             outside({**msgspec.structs.asdict(record), **changes})
         return change_service(tx, record, **changes)
@@ -143,7 +142,7 @@ class Services(Behaviour):
                 422, "MissingRequired", "'inServiceStrategy.launchConfig' is required: what the service is to become.",
                 field="inServiceStrategy.launchConfig",
             )  # fmt: skip
-        _sidekicks(sidekicks)
+        sidekicks_named(sidekicks)
         changes = upgrades.begin(record, launch, sidekicks, wish["batchSize"])
         requested_addresses(tx, record.account_id, changes)
         return tx.update(record, **changes, desired=ACTIVE)  # type: ignore[no-any-return]
@@ -178,17 +177,6 @@ class Services(Behaviour):
         }
 
 
-class Balancers(Services):
-    """Load balancers: services whose containers we make, from rules."""
-
-    def check(self, values: Values) -> None:
-        """Rules that could be served; the image is ours."""
-        _served(values.get("lbConfig"))
-        if values.get("launchConfig") is None:
-            values["launchConfig"] = LaunchConfig(image_uuid="docker:rancher/lb-service-haproxy")
-        _sidekicks(values.get("secondaryLaunchConfigs"))
-
-
 class Aliases(Services):
     """Names for other services."""
 
@@ -212,13 +200,6 @@ def _within(name: str, kind: ResourceType, given: Values, sees: Lookup) -> Value
         field = f"{name}.{problem.field}"
         message = problem.message.replace(problem.field, field)
         raise ApiError(problem.status, problem.code, message, field=field) from None
-
-
-def _served(config: LbConfig | None) -> None:
-    try:
-        balancing.check(config or LbConfig())
-    except ValueError as error:
-        raise ApiError(422, "InvalidFormat", f"'lbConfig': {error}.", field="lbConfig") from None
 
 
 def outside(row: Values) -> None:
@@ -265,7 +246,8 @@ def requested_addresses(tx: Tx, account_id: int, row: Values) -> None:
             raise ApiError(422, "InvalidFormat", f"'{field}': {sentence}.", field=field)
 
 
-def _link(tx: Tx, service: Service, link: ServiceLink, number: int) -> ServiceLink:
+def link_of(tx: Tx, service: Service, link: ServiceLink, number: int) -> ServiceLink:
+    """A link with its name; refused when it leads nowhere."""
     field = f"serviceLinks[{number}].serviceId"
     target = tx.get(Service, link.service_id)
     if target is None or target.account_id != service.account_id or target.removed is not None:
@@ -283,7 +265,7 @@ def change_service(tx: Tx, service: Service, **changes: Any) -> Service:
     """Change a service; a changed launch configuration raises its revision, so that containers are replaced in turn."""
     configs = ("launch_config", "secondary_launch_configs")
     changes = {k: v for k, v in changes.items() if not (k == "launch_config" and v is None)}
-    _sidekicks(changes.get("secondary_launch_configs"))
+    sidekicks_named(changes.get("secondary_launch_configs"))
     if any(name in changes and _bare(changes[name]) != _bare(getattr(service, name)) for name in configs):
         changes["revision"] = service.revision + 1
     if not any(getattr(service, name) != value for name, value in changes.items()):
@@ -301,7 +283,7 @@ def upgrade_service(tx: Tx, service: Service, **changes: Any) -> Service:
     same = launch is None or _bare(launch) == _bare(service.launch_config)
     if same and (sidekicks is None or _bare(sidekicks) == _bare(service.secondary_launch_configs)):
         return change_service(tx, service, launch_config=launch)
-    _sidekicks(sidekicks)
+    sidekicks_named(sidekicks)
     begun = upgrades.begin(service, launch, sidekicks, upgrades.batch_size(service))
     return tx.update(service, **begun, desired=ACTIVE)
 
@@ -321,7 +303,8 @@ def unique_name(tx: Tx, stack_id: int, name: str) -> None:
         raise ApiError(422, "NotUnique", f"The stack already has a service '{name}'.", field="name")
 
 
-def _sidekicks(configs: list[LaunchConfig] | None) -> None:
+def sidekicks_named(configs: list[LaunchConfig] | None) -> None:
+    """Refuse sidekicks without names of their own."""
     names = [c.name for c in configs or []]
     if "" in names:
         raise ApiError(422, "MissingRequired", "Every sidekick needs a name.", field="secondaryLaunchConfigs.name")

@@ -107,21 +107,22 @@ def legacy(config: LaunchConfig, links: Sequence[ServiceLink], service: Number) 
     """The rules that links, ports and labels of the older form mean."""
     secure = set(_ports(config.labels.get(SSL, "")))
     listeners = [_listener(text, secure) for text in (*config.ports, *config.expose)]
-    targets: dict[int, list[Narrowed]] = {link.service_id: [] for link in links}
+    targets: dict[int, list[Narrowed]] = {}
+    for link in links:
+        parts = [_narrowed(part.strip(), f"the link to {link.name}") for part in link.ports if part.strip()]
+        targets.setdefault(link.service_id, []).extend(parts)
     for key, value in config.labels.items():
         if key.lower().startswith(TARGET):
             number = service(key[len(TARGET) :])
             targets.setdefault(number, []).extend(
-                _narrowed(part.strip(), key) for part in value.split(",") if part.strip()
+                _narrowed(part.strip(), f"label {key}") for part in value.split(",") if part.strip()
             )
     rules = []
     for number, parts in targets.items():
         for part in parts or [Narrowed("", 0, "", 0)]:
             chosen = [one for one in listeners if part.source in (0, one.source)]
             if part.source and not chosen:
-                raise ValueError(
-                    f"a target label names port {part.source}, which is none of the ports of the load balancer"
-                )
+                raise ValueError(f"a target names port {part.source}, which is none of the ports of the load balancer")
             rules += [
                 PortRule(
                     source_port=one.source,
@@ -147,14 +148,14 @@ def _listener(text: str, secure: set[int]) -> Listener:
     return Listener(source, port.private, protocol)
 
 
-def _narrowed(text: str, key: str) -> Narrowed:
+def _narrowed(text: str, where: str) -> Narrowed:
     if text.isdecimal():
         return Narrowed("", 0, "", int(text))
     if re.match(r"^\d+/", text):
         text = f":{text}"
     found = _TARGET.match(text)
     if found is None:
-        raise ValueError(f"label {key}: {text!r} is not of the form host:port/path=target")
+        raise ValueError(f"{where}: {text!r} is not of the form host:port/path=target")
     return Narrowed(found["host"] or "", int(found["source"] or 0), found["path"] or "", int(found["target"] or 0))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from remuda.core.balancing.config import PROTOCOLS
 from remuda.core.model import Service
 from remuda.schema.catalogue.shared import LIVE, NAME
@@ -79,6 +81,12 @@ _OUTSIDE = (
     ),
     Field(name="healthCheck", type="instanceHealthCheck", create=True, update=True),
 )
+_BALANCED_INPUTS = {
+    "setservicelinks": "setLoadBalancerServiceLinksInput",
+    "addservicelink": "addRemoveLoadBalancerServiceLinkInput",
+    "removeservicelink": "addRemoveLoadBalancerServiceLinkInput",
+}
+"""Links of load balancers may be narrowed to ports, hosts and paths."""
 _SWITCH = (
     Action(name="activate", states=("inactive", "deactivating"), output="service"),
     Action(name="deactivate", states=("active", "activating", "updating-active"), output="service"),
@@ -86,6 +94,9 @@ _SWITCH = (
     Action(name="addservicelink", input="addRemoveServiceLinkInput", output="service", states=LIVE),
     Action(name="removeservicelink", input="addRemoveServiceLinkInput", output="service", states=LIVE),
     Action(name="remove"),
+)
+_SWITCH_BALANCED = tuple(
+    msgspec.structs.replace(action, input=_BALANCED_INPUTS.get(action.name, action.input)) for action in _SWITCH
 )
 _UPGRADE = (
     Action(
@@ -140,7 +151,7 @@ TYPES: tuple[ResourceType, ...] = (
         *_CONTAINERS,
         *_BALANCING,
         kinds=("loadBalancerService",),
-        actions=(*_SWITCH, *_UPGRADE, _RESTART),
+        actions=(*_SWITCH_BALANCED, *_UPGRADE, _RESTART),
         description="Spreads requests over the containers of other services.",
     ),
     _service(

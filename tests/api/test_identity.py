@@ -11,7 +11,7 @@ from joserfc.jwk import RSAKey
 from tests.support.issuers import SECRET, Issuers, issuers
 
 from .conftest import PASSWORD, Installation
-from .people import bearer, login, person
+from .people import bearer, login, members, person
 
 
 @pytest.fixture
@@ -322,3 +322,23 @@ async def test_an_issuer_that_is_away_leaves_the_door_for_administrators(server:
         assert "calls itself" in state["message"]
         local = {"code": f"admin:{PASSWORD}", "authProvider": "localauthconfig"}
         assert (await http.post("/token", json=local)).status_code == 201
+
+
+async def test_who_logs_in_for_the_first_time_and_belongs_nowhere_gets_an_environment(server: Installation) -> None:
+    async def environments(name: str) -> list[str]:
+        async with server.client(headers=await login(server, name)) as http:
+            return [row["name"] for row in (await http.get("/projects")).json()["data"]]
+
+    await person(server, "ann")
+    assert await environments("ann") == ["ann-Default"]
+    assert await environments("ann") == ["ann-Default"], "once"
+    async with server.admin(None) as admin:
+        for name in ("bea", "cleo"):
+            body = {"username": name, "password": PASSWORD, "name": name, "kind": "user"}
+            made = (await admin.post("/accounts", json=body)).json()
+            if name == "bea":
+                await members(server, "1a5", {made["id"]: "member"})
+            else:
+                await admin.put("/settings/project.create.default", json={"value": "false"})
+    assert await environments("bea") == ["Default"], "there is one already"
+    assert await environments("cleo") == [], "the setting says no"

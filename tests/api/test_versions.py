@@ -109,7 +109,7 @@ async def test_a_container_of_docker_becomes_a_launch_configuration(server: Inst
 
 async def test_a_version_that_there_is_not_is_no_page_for_programs(server: Installation) -> None:
     async with httpx2.AsyncClient(base_url=server.base) as http:
-        for path in ("/v3/hosts", "/v2/stacks", "/latest/hosts", "/v1-catalog/schemas", "/v1-auth"):
+        for path in ("/v3/hosts", "/v2/stacks", "/latest/hosts", "/v1-auth"):
             answer = await http.get(path)
             assert (answer.status_code, answer.json()["type"]) == (404, "error"), path
             assert answer.headers["X-API-Schemas"] == f"{server.base}/v2-beta/schemas"

@@ -16,7 +16,7 @@ from remuda.api.auth import COOKIE, SESSION
 from remuda.api.context import Context
 from remuda.api.errors import ApiError, not_found
 from remuda.api.logins import BEGAN, BEGAN_SECONDS, LOCAL
-from remuda.api.resources.accounts import PASSWORD_KIND, store_password
+from remuda.api.resources.accounts import PASSWORD_KIND, store_password, welcome
 from remuda.api.resources.agents import uri_of
 from remuda.api.resources.keys import new_pair
 from remuda.control.network import network_of
@@ -184,6 +184,8 @@ async def _logged_in(ctx: Context, account: Account, status: int, provider: str 
         for old in tx.find(Credential, eq("kind", SESSION), eq("account_id", account.id),
                            Where("created", "lt", tx.now() - seconds * 1000)):  # fmt: skip
             tx.delete(old)  # the token that named it has expired
+        if not provider:
+            _welcome(tx, ctx, account.id)
         data = {"provider": provider} if provider else {}
         tx.insert(Credential(kind=SESSION, account_id=account.id, name=account.name, public_value=sid, data=data))
         audit(tx, msgspec.structs.replace(ctx, caller=by), "api.token.create", TYPES["account"], account, {}, status)
@@ -212,6 +214,17 @@ async def _logged_in(ctx: Context, account: Account, status: int, provider: str 
     if ctx.began:
         response.delete_cookie(BEGAN, path="/")  # the next login begins anew
     return response
+
+
+def _welcome(tx: Tx, ctx: Context, number: int) -> None:
+    """Who logs in for the first time and belongs nowhere gets an environment of their own."""
+    account = tx.get(Account, number)
+    wanted = ctx.api.settings.get("project.create.default") == "true"
+    if account is None or account.kind != "user" or account.data.get("welcomed") or not wanted:
+        return
+    account = tx.update(account, data={**account.data, "welcomed": True})
+    if tx.first(Member, eq("external_id", str(number)), eq("external_id_type", "rancher_id"), ALIVE) is None:
+        welcome(tx, number, account.name)
 
 
 async def logout(ctx: Context) -> Response:

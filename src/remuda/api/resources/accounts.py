@@ -42,7 +42,6 @@ class Accounts(Behaviour):
         account = super().create(tx, ctx, values)
         if values.get("username"):
             store_password(tx, account.id, values["username"], ctx.hashed)
-            welcome(tx, account.id, values["username"])
         return account
 
     def update(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:

@@ -13,7 +13,11 @@ from tests.agent.real import IMAGE, one_host
 from tests.support.fakeengine import FakeEngine
 
 from remuda.adapters.docker.engine import DockerEngine
+from remuda.agent.translate import translate
 from remuda.agent.watch import closing
+from remuda.core.inspected import launch_config
+from remuda.core.spec import LaunchConfig
+from remuda.core.wire import Assignment
 from remuda.ports.engine import Engine, EngineDown, EngineError
 
 LABELS = {"suite": "engine"}
@@ -210,3 +214,30 @@ async def test_an_engine_that_is_not_there_says_what_to_look_at() -> None:
     await engine.close()
     with pytest.raises(ValueError, match="no address of a Docker engine"):
         DockerEngine("ftp://x")
+
+
+@pytest.mark.bed
+@pytest.mark.timeout(120)
+async def test_limits_and_options_arrive_at_a_real_engine_as_they_were_wished(bed: Bed) -> None:
+    engine = DockerEngine(f"unix://{bed.socket(1)}")
+    spec = LaunchConfig(
+        image_uuid=f"docker:{IMAGE}", command=["sleep", "1000"], stop_signal="SIGKILL", network_mode="bridge",
+        dns_opt=["ndots:2"], cpu_set="0", cpu_set_mems="0", cpu_shares=512, memory=64_000_000, pids_limit=50,
+        shm_size=8_000_000, userns_mode="host", uts="host", oom_score_adj=100, group_add=["5"],
+        tmpfs={"/scratch": "size=1m"}, ulimits=[{"name": "nofile", "soft": 100, "hard": 200}], run_init=False,
+        sysctls={"net.core.somaxconn": "99"}, health_cmd=["CMD-SHELL", "true"], health_interval=5,
+        cap_add=["NET_ADMIN"], read_only=True,
+    )  # fmt: skip
+    wish = translate(Assignment(seq=1, uuid="options", desired="running", name="options", spec=spec))
+    container = await engine.create("options", wish.document)
+    try:
+        await engine.start(container)
+        found = await engine.inspect(container)
+        assert found["State"]["Running"]
+        read = launch_config(found)
+        for name in ("dns_opt", "cpu_set", "cpu_set_mems", "cpu_shares", "memory", "pids_limit", "shm_size", "userns_mode", "uts",
+                     "oom_score_adj", "group_add", "sysctls", "tmpfs", "ulimits", "read_only", "health_cmd"):  # fmt: skip
+            assert getattr(read, name) == getattr(spec, name), name
+    finally:
+        await engine.remove(container, force=True)
+        await engine.close()

@@ -221,3 +221,30 @@ async def test_a_pull_task_that_says_too_little_is_refused(server: Installation,
         answer = await http.post("/pulltasks", json=body)
         assert answer.status_code == 422
         assert answer.json()["fieldName"] in ("image", "mode")
+
+
+async def test_a_launch_configuration_may_name_the_credential_with_which_its_image_is_pulled(
+    server: Installation,
+) -> None:
+    agent = await server.agent()
+    async with server.admin() as http:
+        registry = await add_registry(http)
+        first, second = (
+            await add_login(http, registry, "first-password"),
+            await add_login(http, registry, "second-password"),
+        )
+        told = set()
+        for number, login in enumerate((first, second)):
+            made = await run(http, PRIVATE, name=f"app{number}", registryCredentialId=login["id"])
+            assert made["registryCredentialId"] == login["id"]
+            told.add((await login_for(agent, made))["password"])
+        assert told == {"first-password", "second-password"}
+        stack = (await http.post("/environments", json={"name": "shop"})).json()
+        config = {"imageUuid": f"docker:{PRIVATE}", "registryCredentialId": "1c999"}
+        wish = {"name": "web", "environmentId": stack["id"], "launchConfig": config}
+        refused = await http.post("/services", json=wish)
+        assert (refused.status_code, refused.json()["code"]) == (422, "InvalidReference")
+        assert refused.json()["fieldName"] == "launchConfig.registryCredentialId"
+        wish["launchConfig"] = {**config, "registryCredentialId": second["id"]}
+        made = (await http.post("/services", json=wish)).json()
+        assert made["launchConfig"]["registryCredentialId"] == second["id"]

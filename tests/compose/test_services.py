@@ -304,3 +304,46 @@ def test_a_load_balancer_may_listen_on_another_port_than_its_targets_without_pub
         (3306, 3307, "tcp"),
         (81, 81, "http"),
     ]
+
+
+def test_disks_resolver_options_and_name_spaces_are_read_and_written_back_the_same() -> None:
+    text = """
+web:
+  image: a
+  dns_opt: ['ndots:2', 'timeout:1']
+  storage_opt: {size: 1G}
+  userns_mode: host
+  cpu_rt_period: 1ms
+  cpu_rt_runtime: 950
+  blkio_config:
+    weight: 300
+    weight_device: [{path: /dev/sda, weight: 400}]
+    device_read_bps: [{path: /dev/sda, rate: 12mb}]
+    device_write_iops: [{path: /dev/sdb, rate: 30}]
+"""
+    config = good(text).services[0].launch_config
+    assert (config.dns_opt, config.storage_opt, config.userns_mode) == (
+        ["ndots:2", "timeout:1"],
+        {"size": "1G"},
+        "host",
+    )
+    assert (config.cpu_realtime_period, config.cpu_realtime_runtime, config.blkio_weight) == (1000, 950, 300)
+    assert config.blkio_device_options == {
+        "/dev/sda": {"weight": 400, "readBps": 12 * 1024 * 1024}, "/dev/sdb": {"writeIops": 30},
+    }  # fmt: skip
+    assert good(*dump(good(text).services)).services[0].launch_config == config
+
+
+@pytest.mark.parametrize(
+    ("blkio", "words"),
+    [
+        ("{wieght: 3}", "did you mean weight"),
+        ("{weight: 3}", "weight"),
+        ("{device_read_bps: [{path: sda, rate: 1}]}", "a device such as /dev/sda"),
+        ("{device_read_bps: [{path: /dev/sda}]}", "rate"),
+        ("7", "must be a mapping"),
+    ],
+)
+def test_what_is_no_limit_of_a_disk_is_refused(blkio: str, words: str) -> None:
+    project = load(f"web: {{image: a, blkio_config: {blkio}}}\n")
+    assert any(words in problem.message for problem in project.errors), project.problems

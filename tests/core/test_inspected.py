@@ -59,3 +59,13 @@ def test_dockers_own_networks_become_the_managed_one(mode: str, ours: str) -> No
 def test_what_is_no_such_document_is_refused(document: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="Config"):
         launch_config(document)
+
+
+def test_disks_and_resolver_options_are_told_in_the_words_of_launch_configurations() -> None:
+    host = {
+        "DnsOptions": ["ndots:2"], "UsernsMode": "host", "BlkioWeight": 300, "CpusetMems": "0",
+        "BlkioDeviceReadBps": [{"Path": "/dev/sda", "Rate": 5}], "BlkioWeightDevice": [{"Path": "/dev/sda", "Weight": 20}],
+    }  # fmt: skip
+    found = launch_config({"Config": {"Image": "a"}, "HostConfig": host})
+    assert (found.dns_opt, found.userns_mode, found.blkio_weight, found.cpu_set_mems) == (["ndots:2"], "host", 300, "0")
+    assert found.blkio_device_options == {"/dev/sda": {"weight": 20, "readBps": 5}}

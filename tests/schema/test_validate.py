@@ -103,3 +103,11 @@ def test_any_body_is_accepted_or_refused_and_nothing_else(kind: ResourceType, da
         except Invalid as problem:
             told.append(problem)
     assert all(p.code and p.message and p.field for p in told)
+
+
+@pytest.mark.parametrize("name", ["-web", "web-", "-"])
+def test_a_name_that_becomes_part_of_a_name_in_the_network_has_no_hyphen_at_its_ends(name: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        for_create(TYPES["environment"], {"name": name}, lambda _type, _number: True)
+    assert (refused.value.code, refused.value.field) == ("InvalidCharacters", "name")
+    assert for_create(TYPES["environment"], {"name": "we--b"}, lambda _type, _number: True)["name"] == "we--b"

@@ -275,6 +275,7 @@ def _host_config(spec: LaunchConfig, bindings: Document, binds: list[str], known
         "Devices": [_device(text) for text in spec.devices],
         "Dns": spec.dns,
         "DnsSearch": spec.dns_search,
+        "DnsOptions": spec.dns_opt,
         "ExtraHosts": spec.extra_hosts,
         "SecurityOpt": spec.security_opt,
         "GroupAdd": spec.group_add,
@@ -284,11 +285,14 @@ def _host_config(spec: LaunchConfig, bindings: Document, binds: list[str], known
         "PidMode": _namespace(spec.pid_mode, known),
         "IpcMode": _namespace(spec.ipc_mode, known),
         "UTSMode": spec.uts,
+        "UsernsMode": spec.userns_mode,
+        "StorageOpt": spec.storage_opt,
         "CgroupParent": spec.cgroup_parent,
         "Init": spec.run_init or None,
         "OomKillDisable": spec.oom_kill_disable or None,
         "LogConfig": _log_config(spec),
         **_resources(spec),
+        **_disks(spec),
     }
     document.update({key: value for key, value in optional.items() if value not in (None, "", [], {})})
     return document
@@ -299,16 +303,38 @@ def _resources(spec: LaunchConfig) -> Document:
     return {
         "CpuShares": spec.cpu_shares,
         "CpusetCpus": spec.cpu_set,
+        "CpusetMems": spec.cpu_set_mems,
+        "CpuRealtimePeriod": spec.cpu_realtime_period,
+        "CpuRealtimeRuntime": spec.cpu_realtime_runtime,
         "CpuPeriod": period,
         "CpuQuota": quota,
         "Memory": spec.memory,
         "MemorySwap": spec.memory_swap,
+        "KernelMemory": spec.kernel_memory,
         "MemoryReservation": spec.memory_reservation,
         "MemorySwappiness": spec.memory_swappiness,
         "OomScoreAdj": spec.oom_score_adj,
         "PidsLimit": spec.pids_limit,
         "ShmSize": spec.shm_size,
     }
+
+
+_DISK_LIMITS = {
+    "readBps": "BlkioDeviceReadBps", "writeBps": "BlkioDeviceWriteBps",
+    "readIops": "BlkioDeviceReadIOps", "writeIops": "BlkioDeviceWriteIOps",
+}  # fmt: skip
+
+
+def _disks(spec: LaunchConfig) -> Document:
+    """Shares and limits of disks, which Docker wants by limit and we have by device."""
+    devices = sorted(spec.blkio_device_options.items())
+    found: Document = {
+        "BlkioWeight": spec.blkio_weight,
+        "BlkioWeightDevice": [{"Path": path, "Weight": of["weight"]} for path, of in devices if of.get("weight")],
+    }
+    for ours, theirs in _DISK_LIMITS.items():
+        found[theirs] = [{"Path": path, "Rate": of[ours]} for path, of in devices if of.get(ours)]
+    return found
 
 
 def _log_config(spec: LaunchConfig) -> Document | None:

@@ -19,6 +19,7 @@ from remuda.api.errors import ApiError
 from remuda.api.render import Extra
 from remuda.core import ids
 from remuda.core.model import ACTIVE, INACTIVE, Record
+from remuda.core.states import PURGED
 from remuda.ports.store import Tx, Where, eq
 from remuda.schema.fields import ResourceType
 
@@ -32,7 +33,9 @@ class Behaviour:
 
     def __init__(self, kind: ResourceType) -> None:
         self.kind = kind
-        self.actions: dict[str, Act] = {"activate": self.activate, "deactivate": self.deactivate, "remove": self.remove}
+        self.actions: dict[str, Act] = {
+            "activate": self.activate, "deactivate": self.deactivate, "remove": self.remove, "purge": self.purge,
+        }  # fmt: skip
         self.served: dict[str, Serve] = {}
         """Actions that are carried out outside a transaction (streams, scripts)."""
 
@@ -125,6 +128,11 @@ class Behaviour:
     def update(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         """Write a change."""
         changed: Record = tx.update(record, **self.attributes(values))
+        return changed
+
+    def purge(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        """Forget a removed row. It is told as such from now on; the row itself goes with the others of its age."""
+        changed: Record = tx.update(record, data={**record.data, PURGED: True})
         return changed
 
     def of(self, ctx: Context, record: Any) -> Behaviour:

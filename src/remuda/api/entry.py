@@ -224,7 +224,8 @@ def _welcome(tx: Tx, ctx: Context, number: int) -> None:
         return
     account = tx.update(account, data={**account.data, "welcomed": True})
     if tx.first(Member, eq("external_id", str(number)), eq("external_id_type", "rancher_id"), ALIVE) is None:
-        welcome(tx, number, account.name)
+        login = tx.first(Credential, eq("account_id", number), eq("kind", PASSWORD_KIND), ALIVE)
+        welcome(tx, number, login.public_value.removeprefix("user:") if login is not None else account.name)
 
 
 async def logout(ctx: Context) -> Response:

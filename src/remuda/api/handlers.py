@@ -288,7 +288,8 @@ async def acting(ctx: Context, kind: ResourceType, key: str, name: str, body: Bo
         raise ApiError(422, "InvalidAction", f"A {kind.id} has no action '{name}'.")
 
     def accept(tx: Tx) -> tuple[Any, dict[str, Any]]:
-        record = _alive(_fetch(tx, ctx, kind, key, "r" if action.reads else "a"))
+        found = _fetch(tx, ctx, kind, key, "r" if action.reads else "a")
+        record = found if name == "purge" else _alive(found)
         if action.why_not:
             raise ApiError(422, "ActionNotAvailable", action.why_not, field="action")
         if ctx.caller.role in action.not_for:

@@ -67,6 +67,8 @@ def public_id(kind: ResourceType, record: Record, told: Dialect = V1) -> str:
 def offered(ctx: Context, kind: ResourceType, record: Record) -> Iterable[str]:
     """The actions that this caller may ask of this record now."""
     allowed = rights(kind, ctx.caller.role)
+    if record.state == "removed" and "a" in allowed and _purgeable(kind.id):
+        yield "purge"
     if record.removed is not None or record.state in ("removing", "removed"):
         return
     if "PUT" in kind.methods and "u" in allowed:
@@ -76,6 +78,12 @@ def offered(ctx: Context, kind: ResourceType, record: Record) -> Iterable[str]:
             continue
         if not (action.described_only or action.why_not) and (not action.states or record.state in action.states):
             yield action.name
+
+
+@cache
+def _purgeable(type_id: str) -> bool:
+    """Is there something to ask of a row of this type that is removed?"""
+    return any(action.name == "purge" and not action.why_not for action in TYPES[type_id].actions)
 
 
 def _links(ctx: Context, kind: ResourceType, record: Record, base: str) -> dict[str, str]:
@@ -154,11 +162,12 @@ def _getter(kind: ResourceType, field: Field, told: Dialect) -> Getter:
         return refer
     if field.type in _PLAIN:
         return read
-    if field.type == "lbConfig":
+    if field.type in _WITH_REFERENCES:
         return lambda record: published(read(record))
     return lambda record: msgspec.to_builtins(read(record))
 
 
+_WITH_REFERENCES = {"lbConfig", "launchConfig", "array[secondaryLaunchConfig]"}
 _PLAIN = {"string", "int", "boolean", "enum", "password", "map[string]", "array[string]"}
 
 

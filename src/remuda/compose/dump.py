@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from remuda.compose import blkio
 from remuda.compose.model import ServiceSpec, VolumeSpec
 from remuda.core.spec import HealthCheck, LaunchConfig, RestartPolicy, SecretReference
 
@@ -31,7 +32,8 @@ _PLAIN = {
     "oom_kill_disable": "oom_kill_disable", "oom_score_adj": "oom_score_adj", "pids_limit": "pids_limit",
     "shm_size": "shm_size", "pid_mode": "pid", "ipc_mode": "ipc", "uts": "uts", "cgroup_parent": "cgroup_parent",
     "group_add": "group_add", "sysctls": "sysctls", "stop_signal": "stop_signal", "run_init": "init",
-    "environment": "environment",
+    "environment": "environment", "dns_opt": "dns_opt", "storage_opt": "storage_opt", "userns_mode": "userns_mode",
+    "cpu_realtime_period": "cpu_rt_period", "cpu_realtime_runtime": "cpu_rt_runtime",
 }  # fmt: skip
 
 
@@ -107,11 +109,7 @@ def _launch(config: LaunchConfig) -> dict[str, Any]:
         value = getattr(config, ours)
         if value != getattr(defaults, ours):
             found[theirs] = value
-    if config.restart_policy is not None:
-        found["restart"] = _restart(config.restart_policy)
-    if config.log_config is not None:
-        logging = {"driver": config.log_config.driver, "options": config.log_config.config}
-        found["logging"] = {key: value for key, value in logging.items() if value}
+    found |= _parts(config)
     if config.ulimits:
         found["ulimits"] = {u["name"]: {"soft": u["soft"], "hard": u["hard"]} for u in config.ulimits}
     if config.tmpfs:
@@ -128,6 +126,19 @@ def _launch(config: LaunchConfig) -> dict[str, Any]:
         found["network_mode"] = f"service:{config.network_launch_config}"
     elif config.network_mode not in ("", "managed", "container"):
         found["network_mode"] = config.network_mode
+    return found
+
+
+def _parts(config: LaunchConfig) -> dict[str, Any]:
+    """Keys with parts of their own."""
+    found: dict[str, Any] = {}
+    if config.restart_policy is not None:
+        found["restart"] = _restart(config.restart_policy)
+    if config.log_config is not None:
+        logging = {"driver": config.log_config.driver, "options": config.log_config.config}
+        found["logging"] = {key: value for key, value in logging.items() if value}
+    if disks := blkio.told(config):
+        found["blkio_config"] = disks
     return found
 
 

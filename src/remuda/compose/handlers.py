@@ -231,6 +231,23 @@ def sysctls(draft: Draft, node: Node) -> None:
     draft.put("sysctls", draft.values.strings(node, "sysctls"))
 
 
+def storage_opt(draft: Draft, node: Node) -> None:
+    draft.put("storage_opt", draft.values.strings(node, "storage_opt"))
+
+
+def microseconds(target: str, what: str) -> Handler:
+    """A number of microseconds, or a duration such as ``95ms``."""
+
+    def handle(draft: Draft, node: Node) -> None:
+        if isinstance(node.value, int) or (isinstance(node.value, str) and node.value.isdecimal()):
+            draft.put(target, draft.values.number(node, what))
+        else:
+            seconds = draft.values.seconds(node, what)
+            draft.put(target, None if seconds is None else round(seconds * 1_000_000))
+
+    return handle
+
+
 def extra_hosts(draft: Draft, node: Node) -> None:
     found: list[str] = []
     if node.is_map:

@@ -6,6 +6,7 @@ for another tool is read with warnings and a misspelt key is still an error.
 
 from __future__ import annotations
 
+from remuda.compose import blkio
 from remuda.compose import handlers as h
 from remuda.compose.deploy import cpus, deploy, health_check, healthcheck
 from remuda.compose.documents import did_you_mean
@@ -53,6 +54,12 @@ KEYS: dict[str, Handler] = {
     "extra_hosts": h.extra_hosts,
     "dns": h.texts("dns", "dns"),
     "dns_search": h.texts("dns_search", "dns_search"),
+    "dns_opt": h.texts("dns_opt", "dns_opt"),
+    "storage_opt": h.storage_opt,
+    "userns_mode": h.text("userns_mode", "userns_mode"),
+    "blkio_config": blkio.read,
+    "cpu_rt_period": h.microseconds("cpu_realtime_period", "cpu_rt_period"),
+    "cpu_rt_runtime": h.microseconds("cpu_realtime_runtime", "cpu_rt_runtime"),
     "devices": h.texts("devices", "devices"),
     "cap_add": h.texts("cap_add", "cap_add"),
     "cap_drop": h.texts("cap_drop", "cap_drop"),
@@ -106,10 +113,10 @@ KEYS: dict[str, Handler] = {
 }
 
 IGNORED = {
-    "networks", "configs", "blkio_config", "cgroup", "cpu_count", "cpu_percent", "cpu_rt_period",
-    "cpu_rt_runtime", "credential_spec", "develop", "device_cgroup_rules", "dns_opt", "dockerfile", "gpus", "isolation",
+    "networks", "configs", "cgroup", "cpu_count", "cpu_percent",
+    "credential_spec", "develop", "device_cgroup_rules", "dockerfile", "gpus", "isolation",
     "label_file", "mac_address", "models", "platform", "post_start", "pre_stop", "provider", "runtime",
-    "storage_opt", "use_api_socket", "userns_mode", "kernel_memory", "pre_start",
+    "use_api_socket", "kernel_memory", "pre_start",
 }  # fmt: skip
 
 

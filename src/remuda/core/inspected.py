@@ -21,8 +21,18 @@ _HOST = {
     "GroupAdd": "group_add", "Tmpfs": "tmpfs", "Sysctls": "sysctls", "VolumesFrom": "data_volumes_from",
     "VolumeDriver": "volume_driver", "PidMode": "pid_mode", "IpcMode": "ipc_mode", "UTSMode": "uts",
     "CgroupParent": "cgroup_parent", "OomKillDisable": "oom_kill_disable", "OomScoreAdj": "oom_score_adj", "Init": "run_init",
-    "CpuShares": "cpu_shares", "CpusetCpus": "cpu_set", "CpuPeriod": "cpu_period", "CpuQuota": "cpu_quota", "Memory": "memory",
-    "MemorySwap": "memory_swap", "MemoryReservation": "memory_reservation", "PidsLimit": "pids_limit", "ShmSize": "shm_size",
+    "DnsOptions": "dns_opt", "StorageOpt": "storage_opt", "UsernsMode": "userns_mode", "CpusetMems": "cpu_set_mems",
+    "CpuRealtimePeriod": "cpu_realtime_period", "CpuRealtimeRuntime": "cpu_realtime_runtime", "BlkioWeight": "blkio_weight",
+    "KernelMemory": "kernel_memory", "CpuShares": "cpu_shares", "CpusetCpus": "cpu_set", "CpuPeriod": "cpu_period",
+    "CpuQuota": "cpu_quota", "Memory": "memory", "MemorySwap": "memory_swap", "MemoryReservation": "memory_reservation",
+    "PidsLimit": "pids_limit", "ShmSize": "shm_size",
+}  # fmt: skip
+
+
+_DISKS = {
+    "BlkioWeightDevice": ("weight", "Weight"),
+    "BlkioDeviceReadBps": ("readBps", "Rate"), "BlkioDeviceWriteBps": ("writeBps", "Rate"),
+    "BlkioDeviceReadIOps": ("readIops", "Rate"), "BlkioDeviceWriteIOps": ("writeIops", "Rate"),
 }  # fmt: skip
 
 
@@ -51,6 +61,7 @@ def launch_config(document: Mapping[str, Any]) -> LaunchConfig:
         ulimits=[
             {"name": u.get("Name"), "soft": u.get("Soft"), "hard": u.get("Hard")} for u in host.get("Ulimits") or ()
         ],
+        blkio_device_options=_disks(host),
         network_mode=_network(str(host.get("NetworkMode") or "")),
         restart_policy=_restart(_part(host, "RestartPolicy")),
         log_config=_log(_part(host, "LogConfig")),
@@ -82,6 +93,15 @@ def _ports(bindings: Mapping[str, Any]) -> Iterable[str]:
 def _volumes(volumes: Mapping[str, Any], binds: Iterable[str]) -> list[str]:
     inside = {bind.split(":")[1] for bind in binds if ":" in bind}
     return [*binds, *(path for path in volumes if path not in inside)]
+
+
+def _disks(host: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Limits of disks by device; Docker has them by limit."""
+    found: dict[str, dict[str, int]] = {}
+    for theirs, (ours, amount) in _DISKS.items():
+        for entry in host.get(theirs) or ():
+            found.setdefault(str(entry.get("Path")), {})[ours] = int(entry.get(amount) or 0)
+    return found
 
 
 def _network(mode: str) -> str:

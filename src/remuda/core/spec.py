@@ -107,6 +107,7 @@ class LaunchConfig(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     devices: list[str] = []
     dns: list[str] = []
     dns_search: list[str] = []
+    dns_opt: list[str] = []
     extra_hosts: list[str] = []
     instance_links: dict[str, str] = {}
     """Of a container without a service: alias -> name of another container."""
@@ -120,6 +121,14 @@ class LaunchConfig(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     memory_reservation: int | None = None
     memory_swappiness: int | None = None
     milli_cpu_reservation: int | None = None
+    kernel_memory: int | None = None
+    cpu_set_mems: str = ""
+    cpu_realtime_period: int | None = None
+    cpu_realtime_runtime: int | None = None
+    """Microseconds, both; the kernel and the engine must have been set up for them."""
+    blkio_weight: int | None = None
+    blkio_device_options: dict[str, dict[str, int]] = {}
+    """By device: ``weight``, ``readBps``, ``writeBps``, ``readIops``, ``writeIops``."""
     oom_kill_disable: bool = False
     oom_score_adj: int | None = None
     pids_limit: int | None = None
@@ -129,6 +138,8 @@ class LaunchConfig(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     pid_mode: str = ""
     ipc_mode: str = ""
     uts: str = ""
+    userns_mode: str = ""
+    storage_opt: dict[str, str] = {}
     cgroup_parent: str = ""
     group_add: list[str] = []
     log_config: LogConfig | None = None
@@ -147,6 +158,8 @@ class LaunchConfig(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     health_start_period: int | None = None
     run_init: bool = False
     secrets: list[SecretReference] = []
+    registry_credential_id: int | None = None
+    """The only credential with which the image is pulled; otherwise any of its registry's will do."""
     requested_host_id: str | None = None
     requested_ip_address: str | None = None
     start_on_create: bool = True

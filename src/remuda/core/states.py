@@ -29,6 +29,8 @@ from remuda.core.model import (
 from remuda.core.pulls import over, summary
 from remuda.core.units import ended_well
 
+PURGED = "purged"
+"""In the data of a removed row: somebody asked that it be forgotten, which it is in time anyway."""
 IS_OFF = "Stopped"
 """What a service says while it is off."""
 
@@ -56,7 +58,7 @@ def settle(record: R) -> R:
 def derive(record: Record) -> View:
     """What clients are to see of this record."""
     if record.removed is not None:
-        return View("removed")
+        return View("purged" if record.data.get(PURGED) else "removed")
     if isinstance(record, Instance):
         return _native(record) if record.native else _instance(record)
     if isinstance(record, Service):

@@ -89,6 +89,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     min_length: int | None = None
     max_length: int | None = None
     valid_chars: str = ""
+    label: bool = False
+    """It becomes part of names in the network, so it neither begins nor ends with a hyphen."""
     read_on_create_only: bool = False
     computed: bool = False
     source: str = ""

@@ -102,6 +102,12 @@ def _string(field: Field, value: Any) -> str:
         )
     if "\x00" in text:
         raise Invalid("InvalidCharacters", field.name, f"'{field.name}' may not contain a NUL character.")
+    if field.label and text != text.strip("-"):
+        raise Invalid(
+            "InvalidCharacters",
+            field.name,
+            f"'{field.name}' begins and ends with a letter or a digit, not with a hyphen.",
+        )
     if field.valid_chars and (bad := re.sub(f"[{field.valid_chars}]", "", text)):
         shown = " ".join(sorted({"space" if c == " " else c for c in bad}))
         raise Invalid(
@@ -268,6 +274,7 @@ def _camel(name: str) -> str:
 
 _NULL_IS_NEVER = frozenset({"initializingTimeout", "reinitializingTimeout"})
 _REFERENCES: dict[type[msgspec.Struct], dict[str, str]] = {
+    LaunchConfig: {"registryCredentialId": "registryCredential"},
     ServiceLink: {"serviceId": "service"},
     PortRule: {"serviceId": "service", "containerId": "container"},
     LbConfig: {"defaultCertificateId": "certificate", "certificateIds": "certificate"},
@@ -297,6 +304,10 @@ def _numbered(path: str, struct: type[msgspec.Struct], values: dict[str, Any], l
     return found
 
 
+_TABLES = {"container": "instance", "registryCredential": "registry_credential"}
+"""Where a type's numbers are not counted under its own name."""
+
+
 def published(value: Any) -> Any:
     """An embedded struct as clients see it: :func:`_numbered` the other way."""
     if isinstance(value, list):
@@ -306,7 +317,7 @@ def published(value: Any) -> Any:
     found = msgspec.to_builtins(value)
     for key, target in _REFERENCES.get(type(value), {}).items():
         given = found.get(key)
-        table = "instance" if target == "container" else target
+        table = _TABLES.get(target, target)
         if isinstance(given, list):
             found[key] = [ids.public(table, one) for one in given]
         elif given is not None:

@@ -34,9 +34,9 @@ class Logins:
         self._registries, self._credentials = registries, credentials
         self._opened: dict[int, str] = {}
 
-    def auth(self, account_id: int, image: str) -> str:
-        """``X-Registry-Auth`` for an image in an environment; empty when it is pulled without."""
-        own = [one for one in self._credentials if one.account_id == account_id]
+    def auth(self, account_id: int, image: str, chosen: int | None = None) -> str:
+        """``X-Registry-Auth`` for an image in an environment; empty when it is pulled without. ``chosen``: this one only."""
+        own = [one for one in self._credentials if one.account_id == account_id and chosen in (None, one.id)]
         found = access(image, (r for r in self._registries if r.account_id == account_id), own) if own else None
         if found is None:
             return ""
@@ -59,7 +59,8 @@ class Confidences:
         """The assignment with the password for its image, and with its secrets under the names of their files."""
         if self._keyring is None or wish.desired == REMOVED or wish.native:
             return wish
-        auth = self._logins.auth(instance.account_id, wish.spec.image) if self._logins else ""
+        spec = wish.spec
+        auth = self._logins.auth(instance.account_id, spec.image, spec.registry_credential_id) if self._logins else ""
         if not auth and not wish.spec.secrets:
             return wish
         spec, values = self._files(instance.account_id, wish.spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from remuda.core.spec import HealthCheck, LogConfig, RestartPolicy, SecretReference
-from remuda.schema.fields import BOOL, INT, JSON, LIST, MAP, STRING, Field
+from remuda.schema.fields import BOOL, INT, JSON, LIST, MAP, STRING, Field, reference
 
 LIVE = ("active", "inactive", "activating", "updating-active", "deactivating", "error", "degraded",
         "upgrading", "upgraded", "canceled-upgrade", "rolling-back", "restarting")  # fmt: skip
@@ -17,8 +17,23 @@ _EMBEDDED: dict[object, str] = {
     SecretReference: "secretReference",
 }
 NAME = Field(
-    name="name", create=True, update=True, required=True, min_length=1, max_length=63, valid_chars="a-zA-Z0-9-"
+    name="name",
+    create=True,
+    update=True,
+    required=True,
+    min_length=1,
+    max_length=63,
+    valid_chars="a-zA-Z0-9-",
+    label=True,
 )
+
+
+_TOLD_OTHERWISE = {
+    "registry_credential_id": reference("registryCredential"),
+    "blkio_device_options": "map[blkioDeviceOption]",
+    "storage_opt": "map[json]",
+}
+"""Types that say more than those of the struct do."""
 
 
 def struct_fields(struct: type[msgspec.Struct], *, leave_out: tuple[str, ...] = ()) -> tuple[Field, ...]:
@@ -30,7 +45,7 @@ def struct_fields(struct: type[msgspec.Struct], *, leave_out: tuple[str, ...] = 
         found.append(
             Field(
                 name=info.encode_name,
-                type=_wire_type(info.type),
+                type=_TOLD_OTHERWISE.get(info.name) or _wire_type(info.type),
                 create=True,
                 source=info.name,
                 default=info.default if isinstance(info.default, bool) or info.name == "network_mode" else None,

@@ -126,6 +126,19 @@ def test_a_link_comes_before_a_service_of_the_same_name() -> None:
     assert asked("db", 2, here) == [2]
 
 
+def test_links_of_one_name_lead_to_all_their_services() -> None:
+    here = scene(
+        stack(1, "shop"),
+        service(1, "web", links=[link(2, "db"), link(3, "db")]),
+        service(2, "old"),
+        service(3, "new"),
+        container(1, service_id=1, stack_id=1),
+        container(2, service_id=2, stack_id=1),
+        container(3, service_id=3, stack_id=1),
+    )
+    assert asked("db", 1, here) == [2, 3]
+
+
 def test_a_container_that_has_no_address_of_its_own_is_found_where_it_can_be_reached() -> None:
     here = scene(
         host(1),

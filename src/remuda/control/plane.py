@@ -9,6 +9,7 @@ import asyncio
 
 from remuda.control.agents.hub import Hub
 from remuda.control.reconcile.feed import Feed
+from remuda.control.reconcile.handovers import HandoverController
 from remuda.control.reconcile.health import HealthController
 from remuda.control.reconcile.hosts import HostController
 from remuda.control.reconcile.instances import InstanceController
@@ -43,8 +44,7 @@ class ControlPlane:
         self.streams = Streams(self.hub, store, bus, leases, info.server_id, clock)
         controllers: list[Factory] = [
             HostController, ServiceController, InstanceController, StackController, PurgeController, HealthController,
-            PullController,
-            VolumeController,
+            PullController, VolumeController, HandoverController,
         ]  # fmt: skip
         if keyring is not None:
             controllers.append(lambda term: NetworkController(term, keyring))

@@ -136,7 +136,7 @@ def _service(service: Service) -> View:
     if service.blocked:
         return View(_busy(service), "error", service.because)
     stage = upgrades.stage(service)
-    if service.data.get("settled") is True:
+    if service.data.get("settled") is True and not upgrades.handing(service):
         return View({upgrades.UPGRADING: "upgraded", upgrades.CANCELED: upgrades.CANCELED}.get(stage, ACTIVE))
     # what was said while it was off is not why it is not on yet
     because = service.because if service.because != IS_OFF else ""

@@ -14,10 +14,11 @@ from remuda.api.context import Context
 from remuda.api.errors import ApiError
 from remuda.api.lookup import lookup
 from remuda.api.render import Extra
+from remuda.api.resources import handovers
 from remuda.api.resources.containers import endpoints
 from remuda.control.agents.certificates import certificate_ids, tell_again
 from remuda.control.network import network_of
-from remuda.core import ids, restarts, upgrades
+from remuda.core import handover, ids, restarts, upgrades
 from remuda.core.labels import SELECTOR_CONTAINER, SELECTOR_LINK
 from remuda.core.model import (
     ACTIVE,
@@ -56,7 +57,7 @@ class Services(Behaviour):
             "upgrade": self.upgrade,
             "finishupgrade": lambda tx, ctx, record, values: tx.update(record, **upgrades.finish(record)),
             "cancelupgrade": lambda tx, ctx, record, values: tx.update(record, **upgrades.cancel(record)),
-            "rollback": lambda tx, ctx, record, values: tx.update(record, **upgrades.back(record)),
+            "rollback": self.rollback,
         }
 
     def of(self, ctx: Context, record: Any) -> Behaviour:
@@ -128,13 +129,15 @@ class Services(Behaviour):
 
     def upgrade(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         """Other launch configurations, replaced batch by batch; to be finished or rolled back afterwards."""
-        given = values.get("inServiceStrategy")
+        given, other = values.get("inServiceStrategy"), values.get("toServiceStrategy")
+        if isinstance(other, dict) and not given:
+            kind = TYPES["toServiceUpgradeStrategy"]
+            return handovers.begin(tx, record, _within("toServiceStrategy", kind, other, lookup(tx, ctx)))
         if not isinstance(given, dict):
-            what = (
-                "'toServiceStrategy' is not offered: make the new service, then link to it; or use 'inServiceStrategy'."
-            )
-            told = what if values.get("toServiceStrategy") else "'inServiceStrategy' is required, with 'launchConfig'."
-            raise ApiError(422, "MissingRequired", told, field="inServiceStrategy")
+            raise ApiError(
+                422, "MissingRequired", "Send 'inServiceStrategy' with 'launchConfig' or 'toServiceStrategy' with 'toServiceId'.",
+                field="inServiceStrategy",
+            )  # fmt: skip
         wish = _within("inServiceStrategy", TYPES["inServiceUpgradeStrategy"], given, lookup(tx, ctx))
         launch, sidekicks = wish.get("launchConfig"), wish.get("secondaryLaunchConfigs")
         if launch is None and sidekicks is None:
@@ -146,6 +149,12 @@ class Services(Behaviour):
         changes = upgrades.begin(record, launch, sidekicks, wish["batchSize"])
         requested_addresses(tx, record.account_id, changes)
         return tx.update(record, **changes, desired=ACTIVE)  # type: ignore[no-any-return]
+
+    def rollback(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        """What it was before the upgrade."""
+        if handover.wish(record) is not None:
+            return handovers.back(tx, record)
+        return tx.update(record, **upgrades.back(record))  # type: ignore[no-any-return]
 
     def restart(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         """Restart all its containers, a batch at a time."""

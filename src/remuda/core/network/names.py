@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from remuda.core import ids
@@ -71,7 +72,7 @@ class Names:
             (s.stack_id, s.name.lower()): s for s in scene.services.values()
         }
         self._clients = holders(scene)
-        self._links: dict[int, dict[str, SceneService]] = {}
+        self._links: dict[int, dict[str, list[SceneService]]] = {}
 
     def client(self, address: str) -> SceneContainer | None:
         """The container that asks from this address."""
@@ -168,9 +169,9 @@ class Names:
             if links is None:
                 links = self._links[service.id] = {}
                 for alias, target in self.relations.links_of(service):
-                    links.setdefault((alias or target.name).lower(), target)
+                    links.setdefault((alias or target.name).lower(), []).append(target)
             if name in links:
-                return self.of_service(links[name])
+                return self.of_services(links[name])
         for alias, target_name in client.links.items():
             if alias.lower() == name:
                 found = self._container(target_name)
@@ -205,9 +206,14 @@ class Names:
 
     def of_service(self, service: SceneService) -> Answer:
         """The addresses of a service, of all behind an alias, or the name of an external one."""
+        return self.of_services([service])
+
+    def of_services(self, services: Iterable[SceneService]) -> Answer:
+        """The same of several: while one is upgraded to another, a link leads to both."""
         containers: list[SceneContainer] = []
         outside: list[Answer] = []
-        for target in self.relations.targets_of(service) if service.kind == ALIAS else [service]:
+        each = (self.relations.targets_of(one) if one.kind == ALIAS else [one] for one in services)
+        for target in chain.from_iterable(each):
             if target.kind == EXTERNAL:
                 outside += [_external(target)] if target.active else []
             else:

@@ -65,7 +65,7 @@ def etag(key: tuple[object, ...], seq: int) -> str:
 def has(sent: str, key: tuple[object, ...], seq: int, answer: Answer | None) -> bool:
     """Does one of these ETags stand for what would be answered now? Each from the one of ``made`` on does, whoever gave it."""
     first = seq if answer is None else answer.made
-    for one in sent.split(","):
+    for one in sent.split(",") if sent else ():
         number, _, crc = one.strip().removeprefix("W/").strip('"').partition(".")
         if crc == _crc(key) and number.isdecimal() and first <= int(number[:18]) <= seq:
             return True

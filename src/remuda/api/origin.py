@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
@@ -34,6 +35,7 @@ def root_of(connection: HTTPConnection) -> str:
     return f"{'https' if scheme in ('https', 'wss') else 'http'}://{host}"
 
 
+@lru_cache(1024)  # the same few proxies and clients, several times in each request
 def _address(text: str) -> str:
     """An IP address in its usual form, empty when it is none."""
     text = text.strip()
@@ -45,6 +47,11 @@ def _address(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         return ""
+
+
+@lru_cache(1024)
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
 
 
 def peer_of(connection: HTTPConnection) -> str:
@@ -63,9 +70,7 @@ def via_of(connection: HTTPConnection) -> str:
     Kept beside the address in the audit log: without a proxy in front, anybody can send the header.
     """
     peer = _address(peer_of(connection))
-    if not peer or client_of(connection) == peer or ipaddress.ip_address(peer).is_loopback:
-        return ""
-    return peer
+    return "" if not peer or client_of(connection) == peer or _is_loopback(peer) else peer
 
 
 def nearest_of(connection: HTTPConnection) -> str:

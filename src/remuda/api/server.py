@@ -87,6 +87,7 @@ class Api:
         self.metrics = CollectorRegistry()
         self.requests = Counter("remuda_http_requests", "Requests", ["method", "status"], registry=self.metrics)
         self.latency = Histogram("remuda_http_seconds", "Time to answer", ["method"], registry=self.metrics)
+        self._counters: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.metrics.register(Numbers(self))
 
     def behaviour(self, kind: ResourceType) -> Behaviour:
@@ -133,13 +134,10 @@ class Api:
 
     def encoded(self, ctx: Context | None, body: bytes, status: int = 200) -> Response:
         """The same for a document that is encoded already."""
-        response = Response(body, status, media_type="application/json; charset=utf-8")
+        headers = {"Cache-Control": "no-store", "X-Rancher-Version": self.settings.get("rancher.server.version")}
         if ctx is not None:
-            response.headers["X-API-Schemas"] = ctx.url("schemas")
-            response.headers.update(_whose(ctx.caller))
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Rancher-Version"] = self.settings.get("rancher.server.version")
-        return response
+            headers |= {"X-API-Schemas": ctx.url("schemas"), **_whose(ctx.caller)}
+        return Response(body, status, headers, media_type="application/json; charset=utf-8")
 
     # ---- first run
 
@@ -186,8 +184,14 @@ class Api:
 
     def observed(self, method: str, status: int, started: float) -> None:
         """Count one answer."""
-        self.requests.labels(method, str(status)).inc()
-        self.latency.labels(method).observe(time.perf_counter() - started)
+        counters = self._counters.get((method, status))
+        if counters is None:  # looking them up costs more than counting
+            counters = self._counters[method, status] = (
+                self.requests.labels(method, str(status)),
+                self.latency.labels(method),
+            )
+        counters[0].inc()
+        counters[1].observe(time.perf_counter() - started)
 
     async def settle(self) -> None:
         """Before the first request: load what every request needs."""

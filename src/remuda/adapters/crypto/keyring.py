@@ -40,6 +40,8 @@ PREFIX = "remuda1:"
 HASHERS = 2
 MAX_WAITING = 16
 """Four seconds' worth of work: whoever comes later is told to come again, instead of queueing without bound."""
+_PROVEN = 1024
+"""So many tokens are remembered."""
 _NO_SUCH_USER = PasswordHasher().hash(secrets.token_hex(16))
 
 
@@ -60,6 +62,8 @@ class FileKeyring:
             raise ValueError("the secret key must be 32 bytes (base64 in its file)")
         self._root, self._previous = root, previous
         self._signing = OctKey.import_key(self._derive("sign"))
+        self._proven: dict[str, dict[str, Any]] = {}
+        """Claims of tokens whose signatures were checked with this key; when they expire is looked at each time."""
         self._digest = self._digest or self._derive("digest")
 
     @classmethod
@@ -124,10 +128,15 @@ class FileKeyring:
 
     def verify(self, token: str) -> dict[str, Any] | None:
         self._follow()
-        try:
-            claims = jwt.decode(token, self._signing, algorithms=["HS256"]).claims
-        except (JoseError, ValueError, TypeError):
-            return None
+        claims = self._proven.get(token)
+        if claims is None:
+            try:
+                claims = jwt.decode(token, self._signing, algorithms=["HS256"]).claims
+            except (JoseError, ValueError, TypeError):
+                return None
+            if len(self._proven) >= _PROVEN:
+                self._proven.clear()
+            self._proven[token] = claims
         return claims if claims.get("exp", 0) > time.time() else None
 
     def new_signer(self) -> str:

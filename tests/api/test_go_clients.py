@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from tests.support.catalog import FIRST, SECOND, Repository
 from tests.support.goclient import Fatal, GoClient
 
 from .conftest import Installation, eventually
@@ -291,3 +293,62 @@ async def test_what_the_client_cannot_hold_is_noticed(server: Installation) -> N
         go.read({"type": "service", "links": {}, "actions": {}, "scale": "5"})
     with pytest.raises(Fatal, match="labels"):
         go.read({"type": "container", "links": {}, "actions": {}, "labels": []})
+
+
+async def test_catalog_ls_show_install_and_upgrade(server: Installation, tmp_path: Path) -> None:
+    await server.agent()
+    repository = Repository(tmp_path / "repository")
+    repository.commit(FIRST)
+    headers = await account_key(server)
+    async with httpx2.AsyncClient(headers=headers, timeout=20) as http:
+        catalogs = f"{server.base}/v1-catalog/catalogs"
+        assert (await http.post(catalogs, json={"name": "library", "url": repository.url})).status_code == 201
+        await http.post(f"{catalogs}?action=refresh")
+    account = await GoClient(f"{server.base}/v2-beta", headers).open()
+    version = await account.by_id("setting", "rancher.server.version")
+    assert version is not None
+    # ls
+    shop = await GoClient(f"{server.base}/v1-catalog", {**headers, "X-API-Project-Id": "1a5"}).open()
+    listed = await shop.list("template", rancherVersion=version["value"], category_ne="infra")
+    template = next(one for one in listed if one["id"] == "library:shop")
+    # show
+    chosen = await shop.by_id("templateVersion", template["defaultTemplateVersionId"])
+    assert chosen is not None
+    assert chosen["version"] == "v1.0.0"
+    # install
+    go = await program(server)
+    files = chosen["files"]
+    stack = await go.create("stack", {
+        "name": "store", "externalId": f"catalog://{chosen['id']}", "startOnCreate": True, "environment": {"DB": "no"},
+        "dockerCompose": files["docker-compose.yml.tpl"], "rancherCompose": files["rancher-compose.yml"],
+    })  # fmt: skip
+    stack = await settled(go, stack, "active")
+    # upgrade
+    repository.commit(SECOND)
+    async with httpx2.AsyncClient(headers=headers, timeout=20) as http:
+        await http.post(f"{server.base}/v1-catalog/templates?action=refresh")
+        now = await shop.by_id("templateVersion", chosen["id"])
+        assert now is not None
+        newer = (await http.get(now["upgradeVersionLinks"]["v1.1.0"])).json()
+    body = {
+        "externalId": f"catalog://{newer['id']}", "environment": {}, "dockerCompose": newer["files"]["docker-compose.yml"],
+        "rancherCompose": newer["files"]["rancher-compose.yml"],
+    }  # fmt: skip
+    stack = await settled(go, await go.act(stack, "upgrade", body), "upgraded")
+    stack = await settled(go, await go.act(stack, "finishupgrade"), "active")
+    assert stack["externalId"] == "catalog://library:shop:1"
+
+
+async def test_a_service_is_upgraded_to_another_as_rancher_compose_does_it(server: Installation) -> None:
+    await server.agent()
+    go = await program(server)
+    stack, old = await a_stack(go, scale=2)
+    old = await settled(go, old, "active")
+    config = {"imageUuid": "docker:nginx:2", "networkMode": "managed"}
+    new = await go.create("service", {"name": "web2", "stackId": stack["id"], "scale": 1, "launchConfig": config})
+    strategy = {"toServiceId": new["id"], "batchSize": 2, "intervalMillis": 100, "finalScale": 2, "updateLinks": False}
+    old = await settled(go, await go.act(old, "upgrade", {"toServiceStrategy": strategy}), "upgraded")
+    assert old["scale"] == 0
+    assert (await settled(go, new, "active"))["scale"] == 2
+    old = await settled(go, await go.act(old, "finishupgrade"), "active")
+    assert old["upgrade"] is None

@@ -12,7 +12,7 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx2
 import msgspec
@@ -24,13 +24,15 @@ from remuda.core.states import derive
 from remuda.schema.processes import moves, processes, reachable, resources
 from remuda.schema.registry import TYPES
 
-from .conftest import Installation, eventually
+from .conftest import FakeAgent, Installation, eventually
+from .test_certificates import body as certificate
 
 GRAPH = {
     "container": "instance", "environment": "stack", "apiKey": "credential", "registrationToken": "credential",
     "project": "account", "loadBalancerService": "service", "dnsService": "service", "externalService": "service",
     "externalDnsEvent": "externalEvent", "externalHostEvent": "externalEvent", "externalServiceEvent": "externalEvent",
     "externalStoragePoolEvent": "externalEvent", "externalVolumeEvent": "externalEvent", "password": "credential",
+    "registry": "storagePool", "registryCredential": "credential",
 }  # fmt: skip
 """By whose graph a type walks, where it does not bear the same name."""
 WITHOUT = {"serviceLog", "auditLog", "clusterNode", "haConfig", "setting", "configItem", "configItemStatus"}
@@ -110,12 +112,12 @@ async def watching(server: Installation) -> AsyncIterator[Walks]:
     walks.judge()
 
 
-async def until(http: httpx2.AsyncClient, walks: Walks, url: str, wanted: str) -> dict[str, Any]:
+async def until(http: httpx2.AsyncClient, walks: Walks, url: str, wanted: str, seconds: float = 10) -> dict[str, Any]:
     async def check() -> dict[str, Any] | None:
         row = (await http.get(url)).json()
         return row if row["state"] == wanted else None
 
-    found: dict[str, Any] = await eventually(check)
+    found: dict[str, Any] = await eventually(check, seconds)
 
     async def heard() -> bool:
         return wanted in walks.of[found["type"], found["id"]]
@@ -191,6 +193,10 @@ async def test_a_host_that_is_shut_opened_and_removed(server: Installation) -> N
         ("/dnsservices", {"name": "alias"}),
         ("/projects", {"name": "other"}),
         ("/accounts", {"name": "jo", "username": "jo", "password": "correct horse", "kind": "user"}),
+        ("/registries", {"serverAddress": "registry.example.test"}),
+        ("/secrets", {"name": "pass", "value": "eA=="}),
+        ("/certificates", {}),
+        ("/volumes", {"name": "data", "driver": "local"}),
     ],
 )
 async def test_what_can_be_switched_off_and_on(server: Installation, path: str, body: dict[str, Any]) -> None:
@@ -202,11 +208,11 @@ async def test_what_can_be_switched_off_and_on(server: Installation, path: str, 
             await http.put(host["links"]["self"], json={"labels": {"a": "b"}})
         if path == "/dnsservices":
             body["environmentId"] = (await http.post("/environments", json={"name": "shop"})).json()["id"]
-        made = await http.post(path, json=body)
+        made = await http.post(path, json=certificate() if path == "/certificates" else body)
         assert made.status_code == 201, made.text
         row = made.json()
         walks.see(row)
-        for action in ("deactivate", "activate", "remove"):
+        for action in ("deactivate", "activate", "remove", "purge"):
             if action not in row["actions"]:
                 continue
             answer = await http.post(row["actions"][action], json={})
@@ -215,6 +221,96 @@ async def test_what_can_be_switched_off_and_on(server: Installation, path: str, 
             row = (await http.get(row["links"]["self"])).json()
             walks.see(row)
     walks.judge()
+
+
+async def test_a_stack_that_is_upgraded_and_taken_back(server: Installation) -> None:
+    await server.agent()
+    async with watching(server) as walks, server.admin() as http:
+        files = {"dockerCompose": "version: '2'\nservices:\n  web:\n    image: nginx:1\n"}
+        made = await http.post("/environments", json={"name": "shop", "startOnCreate": True, **files})
+        url = made.json()["links"]["self"]
+        await until(http, walks, url, "active")
+        service = (await http.get("/services")).json()["data"][0]["links"]["self"]
+        await until(http, walks, service, "active")
+        for number, last in ((2, "finishupgrade"), (3, "rollback")):
+            change = {"dockerCompose": files["dockerCompose"].replace("nginx:1", f"nginx:{number}")}
+            answer = await http.post(f"{url}/?action=upgrade", json=change)
+            assert (answer.status_code, answer.json()["state"]) == (202, "upgrading"), answer.text
+            await until(http, walks, url, "upgraded")
+            answer = await http.post(f"{url}/?action={last}")
+            assert answer.status_code == 202, answer.text
+            await until(http, walks, url, "active")
+    assert {"upgraded", "active"} <= walks.states("environment")
+
+
+class Silent(FakeAgent):
+    """An agent whose connection can be cut."""
+
+    sockets: ClassVar[list[Any]] = []
+
+    async def _answer(self, socket: Any, message: Any, ready: asyncio.Event) -> None:
+        self.sockets.append(socket)
+        await super()._answer(socket, message, ready)
+
+
+async def test_a_host_that_loses_its_agent_and_gets_it_back(server: Installation) -> None:
+    agent = await server.agent(kind=Silent)
+    async with watching(server) as walks, server.admin() as http:
+        host = (await http.get("/hosts")).json()["data"][0]
+        url = host["links"]["self"]
+        walks.see(host)
+        await Silent.sockets[-1].close()
+        shown = await until(http, walks, url, "disconnected", 40)
+        assert shown["transitioning"] == "error"
+        assert "lost" in shown["transitioningMessage"]
+        again = asyncio.create_task(agent.run(asyncio.Event()))
+        back = await until(http, walks, url, "active", 40)
+        assert (back["transitioning"], back["transitioningMessage"]) == ("no", "")
+        seen = walks.of["host", host["id"]]
+
+        async def told() -> bool:
+            return seen[-1] == "active" and len(seen) > 1
+
+        await eventually(told)
+        again.cancel()
+        await asyncio.gather(again, return_exceptions=True)
+    assert seen == ["active", "reconnecting", "disconnected", "active"]
+
+
+async def test_each_wish_is_answered_with_the_state_that_follows_and_says_that_it_is_under_way(
+    server: Installation,
+) -> None:
+    await server.agent()
+    config = {"imageUuid": "docker:nginx:1", "networkMode": "bridge"}
+    second = {"inServiceStrategy": {"launchConfig": {**config, "imageUuid": "docker:nginx:2"}}}
+    async with watching(server) as walks, server.admin() as http:
+        stack = (await http.post("/environments", json={"name": "shop"})).json()
+        wish = {"name": "web", "environmentId": stack["id"], "launchConfig": config, "startOnCreate": True}
+        made = await http.post("/services", json=wish)
+        service = made.json()["links"]["self"]
+        assert (made.json()["state"], made.json()["transitioning"]) == ("activating", "yes")
+        await until(http, walks, service, "active")
+        alone = (await http.post("/containers", json={"name": "solo", **config})).json()["links"]["self"]
+        await until(http, walks, alone, "running")
+        for url, action, body, at_once, then in (
+            (service, "deactivate", {}, "deactivating", "inactive"),
+            (service, "activate", {}, "activating", "active"),
+            (service, "restart", {}, "restarting", "active"),
+            (service, "upgrade", second, "upgrading", "upgraded"),
+            (service, "rollback", {}, "rolling-back", "active"),
+            (service, "remove", {}, "removing", "removed"),
+            (alone, "stop", {}, "stopping", "stopped"),
+            (alone, "start", {}, "starting", "running"),
+            (alone, "restart", {}, "restarting", "running"),
+            (alone, "remove", {}, "removing", "removed"),
+        ):
+            answer = await http.post(f"{url}/?action={action}", json=body)
+            told = answer.json()
+            assert answer.status_code == 202, answer.text
+            assert (told["state"], told["transitioning"]) == (at_once, "yes"), action
+            assert told["transitioningMessage"], action
+            settled = await until(http, walks, url, then)
+            assert (settled["transitioning"], settled["transitioningMessage"]) == ("no", ""), action
 
 
 async def test_every_row_of_every_type_is_in_a_state_of_its_graph(server: Installation) -> None:

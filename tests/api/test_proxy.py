@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx2
 import pytest
+import websockets
 
 from .conftest import Installation, eventually
 from .people import members, person
@@ -170,3 +172,98 @@ async def test_who_hangs_up_ends_the_connection_to_the_container(way: Way) -> No
         await anext(answer.aiter_bytes())
     async with asyncio.timeout(5):
         await way.page.closed.wait()
+
+
+class Echo:
+    """A container that answers WebSockets: says what it is told, and what it was asked with."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.asked: list[Any] = []
+        self.closed = asyncio.Event()
+
+    async def serve(self, socket: Any) -> None:
+        self.asked.append(socket.request)
+        try:
+            async for message in socket:
+                if message == "bye":
+                    await socket.close(4001, "as you wish")
+                else:
+                    await socket.send(message)
+        finally:
+            self.closed.set()
+
+
+@contextlib.asynccontextmanager
+async def echoing() -> AsyncIterator[Echo]:
+    echo = Echo()
+
+    def chosen(_socket: Any, offered: list[Any]) -> Any:
+        return "chat" if "chat" in offered else None
+
+    async with websockets.serve(
+        echo.serve, "127.0.0.1", 0, subprotocols=["chat"], select_subprotocol=chosen, max_size=2**24
+    ) as serving:
+        echo.port = next(iter(serving.sockets)).getsockname()[1]
+        yield echo
+
+
+async def test_a_websocket_of_a_container_is_passed_on_both_ways(server: Installation) -> None:
+    async with echoing() as echo:
+        way = await way_to(server, echo)  # type: ignore[arg-type]
+        url = way.url.replace("http", "ws", 1) + f"talk/to%20me?x=1&token={way.token}"
+        headers = {"Cookie": "token=ours", "X-Mine": "1"}
+        async with websockets.connect(
+            url, additional_headers=headers, subprotocols=["other", "chat"], max_size=2**24
+        ) as socket:
+            assert socket.subprotocol == "chat"
+            for message in ("hello", b"\x00\xff", "ü" * 70_000, b"x" * 3_000_000):
+                await socket.send(message)
+                assert await socket.recv() == message
+            await socket.send("bye")
+            with pytest.raises(websockets.ConnectionClosed) as end:
+                await socket.recv()
+        assert (end.value.rcvd.code, end.value.rcvd.reason) == (4001, "as you wish")  # type: ignore[union-attr]
+    (request,) = echo.asked
+    assert request.path == "/talk/to%20me?x=1"
+    assert request.headers["X-Mine"] == "1"
+    assert "Cookie" not in request.headers
+    assert way.token not in str(request.headers)
+
+
+async def test_who_hangs_up_a_websocket_ends_the_containers(server: Installation) -> None:
+    async with echoing() as echo:
+        way = await way_to(server, echo)  # type: ignore[arg-type]
+        url = way.url.replace("http", "ws", 1)
+        async with websockets.connect(url, additional_headers={"Authorization": f"Bearer {way.token}"}) as socket:
+            await socket.send("a")
+            await socket.recv()
+        async with asyncio.timeout(10):
+            await echo.closed.wait()
+
+
+async def test_a_websocket_ends_with_the_rights_of_who_listens(server: Installation) -> None:
+    account, headers = await person(server, "ann")
+    await members(server, "1a5", {account: "member"})
+    async with echoing() as echo:
+        await host_of(server)
+        container = await running(server)
+        async with server.client(headers=headers) as http:
+            path = container["links"]["self"].partition("/v1")[2]
+            access = (await http.post(f"{path}?action=proxy", json={"port": echo.port})).json()
+        url = access["url"].replace("http", "ws", 1) + f"?token={access['token']}"
+        async with websockets.connect(url) as socket, asyncio.timeout(10):
+            await members(server, "1a5", {})
+            with pytest.raises(websockets.ConnectionClosed):
+                await socket.recv()
+
+
+async def test_a_websocket_that_cannot_be_is_refused_with_the_reason(server: Installation, way: Way) -> None:
+    url = way.url.replace("http", "ws", 1)
+    with pytest.raises(websockets.InvalidStatus) as stranger:
+        await websockets.connect(f"{url}?token=nonsense").__aenter__()
+    assert stranger.value.response.status_code == 401
+    with pytest.raises(websockets.InvalidStatus) as page_only:
+        await websockets.connect(f"{url}?token={way.token}").__aenter__()
+    assert page_only.value.response.status_code == 502
+    assert b"opened no WebSocket" in page_only.value.response.body

@@ -2,7 +2,7 @@
 
 The pages come from people's containers but are shown under our own address. So nothing of ours goes to the container (no
 cookie, no ticket, no key), it can leave nothing here (no cookie, no worker), and browsers are told to treat its pages as
-those of a stranger (decision 0018). No WebSockets, and no caches: every request is one connection.
+those of a stranger (decision 0018). No caches: every request is one connection. WebSockets are :mod:`remuda.api.proxysockets`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ ANSWER_SECONDS = 120.0
 """So long a container may think before it says anything."""
 LARGEST_HEAD = 64 * 1024
 
-_HOP = {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
+HOP = {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
         b"transfer-encoding", b"upgrade", b"expect"}  # fmt: skip
-_OURS = {b"host", b"cookie", b"authorization", b"referer", b"origin", b"x-api-csrf", b"x-api-project-id", b"service-worker",
+OURS = {b"host", b"cookie", b"authorization", b"referer", b"origin", b"x-api-csrf", b"x-api-project-id", b"service-worker",
          b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-prefix"}  # fmt: skip
 """What is between the client and us."""
 _LASTING = {b"set-cookie", b"set-cookie2", b"service-worker-allowed", b"clear-site-data", b"strict-transport-security",
@@ -153,7 +153,7 @@ class Exchange:
             b"%s %s HTTP/1.1" % (self._request.method.encode(), path + (b"?" + query if query else b"")),
             b"host: " + host.encode("latin-1", "replace"),
             b"connection: close",
-            *(b"%s: %s" % (name, value) for name, value in scope["headers"] if name not in _HOP and name not in _OURS),
+            *(b"%s: %s" % (name, value) for name, value in scope["headers"] if name not in HOP and name not in OURS),
             b"x-forwarded-for: " + client_of(self._request).encode(),
             b"x-forwarded-proto: " + scheme.encode(),
             b"x-forwarded-prefix: " + PREFIX.encode(),
@@ -220,7 +220,7 @@ def _passed_on(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, 
     for name, value in headers:
         if name == b"location" and value.startswith(b"/") and not value.startswith(b"//"):
             yield name, PREFIX.encode() + value
-        elif name not in _HOP and name not in _LASTING and name != b"referrer-policy":
+        elif name not in HOP and name not in _LASTING and name != b"referrer-policy":
             yield name, value
     yield b"content-security-policy", SANDBOX.encode()
     yield b"referrer-policy", b"no-referrer"

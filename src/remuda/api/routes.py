@@ -20,7 +20,20 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from remuda.api import agents, body, browse, catalog, handlers, lists, logins, proxy, query, singles, streams
+from remuda.api import (
+    agents,
+    body,
+    browse,
+    catalog,
+    handlers,
+    lists,
+    logins,
+    proxy,
+    proxysockets,
+    query,
+    singles,
+    streams,
+)
 from remuda.api.context import Caller, Context
 from remuda.api.errors import ApiError, not_found, translate
 from remuda.api.origin import client_of, is_foreign, nearest_of, root_of, via_of
@@ -63,6 +76,7 @@ def application(api: Api) -> Starlette:
                 for version in DIALECTS
                 for route in (
                     Route(f"/{version}/{tickets.PROXY}{{rest:anything}}", edge.proxy, methods=proxy.METHODS),
+                    WebSocketRoute(f"/{version}/{tickets.PROXY}{{rest:anything}}", edge.proxy_socket),
                     Route(f"/{version}", edge.http, methods=_METHODS),
                     Route(f"/{version}/{{rest:anything}}", edge.http, methods=_METHODS),
                     WebSocketRoute(f"/{version}/{{rest:anything}}", edge.socket),
@@ -124,6 +138,10 @@ class Edge:
     async def proxy(self, request: Request) -> Response:
         """What a container serves."""
         return await proxy.serve(self._api, request)
+
+    async def proxy_socket(self, socket: WebSocket) -> None:
+        """What a container says on a WebSocket."""
+        await proxysockets.serve(self._api, socket)
 
     async def http(self, request: Request) -> Response:
         """One API request."""

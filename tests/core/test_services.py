@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import msgspec
@@ -534,3 +535,25 @@ def test_what_is_made_during_a_restart_is_not_restarted() -> None:
     facts = run(replace(facts, service=wished))
     assert [i.restart_token for i in facts.instances] == [1, 1]
     assert restarts.wish(facts.service) is None
+
+
+def test_a_global_service_on_four_times_as_many_hosts_takes_little_more_than_four_times_the_work() -> None:
+    service = a_service(launch_config=LaunchConfig(image_uuid="docker:nginx", **GLOBAL))
+
+    def work(count: int) -> int:
+        calls = 0
+
+        def called(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        facts = Facts(service, stack="shop", hosts=[a_host(n) for n in range(1, count + 1)])
+        sys.setprofile(called)
+        try:
+            drawn = plan(facts)
+        finally:
+            sys.setprofile(None)
+        assert len(drawn.create) == count
+        return calls
+
+    assert work(200) < 4.5 * work(50)

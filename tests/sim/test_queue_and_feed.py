@@ -45,6 +45,24 @@ async def test_a_key_is_never_at_work_twice_and_added_ones_are_coalesced() -> No
     assert done == ["a", "b", "a"]
 
 
+async def test_a_key_that_takes_long_rests_while_others_are_at_work() -> None:
+    queue: KeyedQueue[str] = KeyedQueue(LoopClock(1), workers=1)
+    begun: list[tuple[str, float]] = []
+
+    async def work(key: str) -> None:
+        begun.append((key, asyncio.get_running_loop().time()))
+        if key == "big":
+            queue.add("big")  # something changes all the time
+            await asyncio.sleep(0.05)
+
+    queue.add("big")
+    queue.add("small")
+    await _serve(queue, work, 2)
+    looks = [when for key, when in begun if key == "big"]
+    assert 9 <= len(looks) <= 11, "a quarter of the time"
+    assert dict(begun)["small"] == pytest.approx(looks[0] + 0.05), "it has the place of the one that rests"
+
+
 async def test_different_keys_are_at_work_at_the_same_time_up_to_the_limit() -> None:
     queue: KeyedQueue[int] = KeyedQueue(LoopClock(1), workers=3)
     most = running = 0

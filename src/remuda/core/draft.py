@@ -105,7 +105,9 @@ class Draft:
         self.tenants: dict[int, list[Tenant]] = {
             host.id: list(facts.occupancy.get(host.id, ())) for host in facts.hosts
         }
-        self.candidates = [candidate(h, self.tenants[h.id]) for h in facts.hosts if h.removed is None]
+        self.candidates = {h.id: candidate(h, self.tenants[h.id]) for h in facts.hosts if h.removed is None}
+        self.real = any(not c.simulated for c in self.candidates.values())
+        """Are there hosts that are not simulated?"""
         self.next_index = facts.service.create_index
         self.attempts: dict[str, Any] = dict(facts.service.data.get("attempts", {}))
         self.reasons: dict[str, str] = {}
@@ -175,7 +177,9 @@ class Draft:
     def find(self, request: Request) -> Placed | Refused:
         """A host as things stand in the draft."""
         self.asked = True
-        return place(replace(request, data=self.data), self.candidates)
+        asked = self.candidates.get(request.requested_host or 0)
+        hosts = list(self.candidates.values()) if asked is None else [asked]
+        return place(replace(request, data=self.data), hosts, real=self.real)
 
     def place(self, unit: list[Instance], avoid: int | None) -> None:
         """Place a unit, or keep it waiting with the reason."""

@@ -6,6 +6,8 @@ carries out the orders. Carrying out a plan and planning again gives an empty pl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from remuda.core import upgrades
@@ -17,9 +19,8 @@ from remuda.core.placement.filters import Affinity, Filter, RunsIt
 from remuda.core.placement.pipeline import Refused
 from remuda.core.placement.rules import rules_of
 from remuda.core.placement.values import candidate, free_at, name_of, port_addresses, public_ports
-from remuda.core.simulated import KIND
 from remuda.core.spec import PRIMARY, HealthCheck, LaunchConfig
-from remuda.core.units import Unit, free_ordinal, needs
+from remuda.core.units import Unit, free_ordinals, needs
 
 BACKOFF_SECONDS, BACKOFF_LIMIT = 15.0, 600.0
 """A host tries again by itself first; only then is a container made anew, elsewhere if possible."""
@@ -287,9 +288,9 @@ class _Planner(Draft):
 
     def complete_units(self) -> None:
         """A unit that lacks a container gets it again on the same host, once the old one is gone."""
+        gone = {(i.unit, i.launch_config) for i in self.going()}
         for unit in self.live_units():
             missing = self._lacks(unit)
-            gone = {(i.unit, i.launch_config) for i in self.going()}
             if any((unit.id, name) in gone for name in missing):
                 self.waits.append(
                     f"{self.maker.name(PRIMARY, unit.ordinal)} waits for old containers of its unit to go"
@@ -354,13 +355,12 @@ class _Planner(Draft):
         used = {unit.ordinal for unit in live}
         known = {unit.id for unit in live}
         going = {i.ordinal for i in self.going() if i.unit not in known}
+        free, held = free_ordinals(used | going), min(going - used, default=None)
         for _ in range(self.service.scale - len(live)):
-            ordinal = free_ordinal(used)
-            if ordinal in going:
-                name, ordinal = self.maker.name(PRIMARY, ordinal), free_ordinal(used | going)
-                if ordinal > self.service.scale:
-                    self.waits.append(f"{name} must be gone before it is made anew")
-                    break
+            ordinal = next(free)
+            if held is not None and held < ordinal and ordinal > self.service.scale:
+                self.waits.append(f"{self.maker.name(PRIMARY, held)} must be gone before it is made anew")
+                break
             used.add(ordinal)
             self.place(self.new_unit(ordinal), self.attempts.get(str(ordinal), {}).get("host"))
         self.attempts = {
@@ -369,6 +369,7 @@ class _Planner(Draft):
 
     def follow_hosts(self) -> None:
         """A global service leaves hosts that no longer match its rules, and hosts that were removed."""
+        conditions = self._conditions()
         for unit in self.live_units():
             pinned = self._pinned(unit)
             if pinned is None:
@@ -377,28 +378,30 @@ class _Planner(Draft):
             host = self.hosts.get(pinned)
             if host is None or host.removed is not None or host.desired == REMOVED:
                 self.remove(unit.live, "Its host was removed")
-            elif not self._matches(host):
+            elif not _meets(host, conditions):
                 self.remove(unit.live, f"Host {name_of(host)} no longer matches the service's rules")
 
-    def _matches(self, host: Host) -> bool:
+    def _conditions(self) -> list[Filter]:
+        """What a host must meet for a global service to run there."""
         request = self.maker.request(
             [self.maker.make(n, c, unit="", ordinal=0, create_index=0) for n, c in self.configs.items()]
         )
-        real = any(host.kind != KIND for host in self.hosts.values())
-        wanted: list[Filter] = [RunsIt(request.specs, real=real)]
-        wanted += [Affinity(rule) for rule in rules_of(request) if rule.kind == "host_label" and not rule.soft]
-        return all(condition.check(candidate(host)) for condition in wanted)
+        rules = [rule for rule in rules_of(request) if rule.kind == "host_label" and not rule.soft]
+        return [RunsIt(request.specs, real=self.real), *(Affinity(rule) for rule in rules)]
 
     def cover_hosts(self) -> None:
         """One unit on every host that matches and takes new containers."""
-        covered = {self._pinned(unit) for unit in self.live_units()}
-        going = self.going()
-        covered |= {i.requested_host_id for i in going}
+        units, going, conditions = self.live_units(), self.going(), self._conditions()
+        covered = {self._pinned(unit) for unit in units} | {i.requested_host_id for i in going}
+        ordinals = free_ordinals([*(unit.ordinal for unit in units), *(i.ordinal for i in going)])
         for host in sorted(self.hosts.values(), key=lambda h: h.id):
-            if host.id in covered or not host.schedulable or host.removed is not None or not self._matches(host):
+            if host.id in covered or not host.schedulable or host.removed is not None or not _meets(host, conditions):
                 continue
-            ordinal = free_ordinal([*(unit.ordinal for unit in self.live_units()), *(i.ordinal for i in going)])
-            self.place(self.new_unit(ordinal, host.id), None)
+            self.place(self.new_unit(next(ordinals), host.id), None)
+
+
+def _meets(host: Host, conditions: Sequence[Filter]) -> bool:
+    return all(condition.check(candidate(host)) for condition in conditions)
 
 
 def _broken(unit: Unit) -> bool:

@@ -7,8 +7,9 @@ service and its running number, never random, so that planning the same step twi
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import msgspec
 
@@ -234,7 +235,7 @@ def host_number(public_id: str | None) -> int | None:
     return int(digits) if digits.isdecimal() else None
 
 
-def free_ordinal(used: Iterable[int]) -> int:
-    """The lowest positive number that is not used."""
+def free_ordinals(used: Iterable[int]) -> Iterator[int]:
+    """The positive numbers that are not used, the lowest first."""
     taken = set(used)
-    return next(n for n in range(1, len(taken) + 2) if n not in taken)
+    return (n for n in count(1) if n not in taken)

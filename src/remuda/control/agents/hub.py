@@ -24,7 +24,7 @@ from remuda.control.agents.sightings import Sightings
 from remuda.control.agents.sightings import store as store_sighting
 from remuda.control.reconcile.feed import Feed, Resync
 from remuda.core import wire
-from remuda.core.hosts import CLOSED, SILENCE
+from remuda.core.hosts import CLOSED
 from remuda.core.ids import public
 from remuda.core.model import Agent, Host, Network, PullTask
 from remuda.ports.clock import Clock
@@ -165,7 +165,7 @@ class Hub:
             await channel.send(wire.encode(wire.Refused(reason=str(answer), final=answer.final)))
             return None
         host = answer.host
-        session = Session(channel, host.id, host.account_id, token, self._clock.monotonic())
+        session = Session(channel, host.id, host.account_id, token, self._clock)
         old = self._sessions.get(host.id)
         self._sessions[host.id] = session
         if old is not None:
@@ -274,18 +274,16 @@ class Hub:
             await asyncio.sleep(TICK_SECONDS)
             last, now = now, self._clock.monotonic()
             if (stall := now - last - TICK_SECONDS) > STALL_SECONDS:
-                # It was us who did not listen: what was sent meanwhile is still to be read.
                 for session in self._sessions.values():
-                    session.heard += stall
+                    session.excuse(stall)
             ping = now >= next_ping
             if ping:
                 token += 1
                 next_ping = now + wire.HEARTBEAT_SECONDS
             question = wire.encode(wire.Ping(token=token))
             for session in list(self._sessions.values()):
-                if now - session.heard >= wire.SILENCE_SECONDS:
-                    session.end(SILENCE, f"Nothing was heard of the agent for {wire.SILENCE_SECONDS:.0f} seconds")
-                elif ping:
+                session.watch()
+                if ping:
                     session.send(question)
 
     async def _write(self) -> None:
@@ -383,8 +381,7 @@ class Hub:
         if not (lacking or networks) or self._keyring is None:
             return
         try:
-            if networks:
-                new = await rekeyed(self._store, networks, self._key_marks)
+            if networks and (new := await rekeyed(self._store, networks, self._key_marks)):
                 lacking |= {h for h, s in self._sessions.items() if s.account_id in new}
             await tell_keys(self._store, self._keyring, [s for h, s in self._sessions.items() if h in lacking])
         except Exception as error:

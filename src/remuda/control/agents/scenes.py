@@ -1,18 +1,21 @@
 """What hosts are told of their environment: one scene per environment on this server, told to all its sessions as it changes.
 
-Worked out once per change, however many hosts there are. An agent that comes back says up to which change it
-knows the scene; it gets what changed since when the change log still has it, else all of it.
+Worked out and encoded once, however many hosts there are; and the more there are, the more changes wait for each other, so that
+telling never takes more than a part of this server's time. An agent that comes back says up to which change it knows the scene;
+it gets what changed since when the change log still has it, else all of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from remuda.control.agents.session import Session
-from remuda.control.reconcile.feed import BACKLOG, Feed, Resync
+from remuda.control.reconcile.feed import Feed, Resync
 from remuda.control.reconcile.snapshot import by_ids
 from remuda.core.model import Account, Change, Host, Instance, Network, Record, Service, Stack
 from remuda.core.network.digest import Digest
@@ -35,6 +38,10 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
 MERGE_SECONDS = 0.02
 """Changes wait so long for company: a container that starts is written several times."""
+TELL_SECONDS = 0.00025
+"""For each frame the next ones of its environment wait so long: four thousand a second, a fifth of what can be sent."""
+REST_SECONDS = 0.5
+"""However many hosts there are, they hear of a change in this time."""
 ENTRIES: dict[type[Record], tuple[str, Callable[[Any], Entry | None]]] = {
     Host: ("hosts", host_entry),
     Stack: ("stacks", stack_entry),
@@ -54,6 +61,22 @@ class _Cast:
         self.joining: dict[str, tuple[Session, int]] = {}
         self.dirty: dict[type[Record], set[int]] = {}
         self.through = 0
+        self.rests_until = 0.0
+        self._whole = b""
+
+    def show(self, scene: Scene) -> None:
+        """This is the scene from now on."""
+        self.scene, self._whole = scene, b""
+
+    def whole(self) -> bytes:
+        """All of it, as a message: encoded when first asked for, and the same for all who ask."""
+        if not self._whole and self.scene is not None:
+            self._whole = encode(SceneUpdate(scene=self.scene, complete=True, digest=self.digest.value))
+        return self._whole
+
+    def rest(self, frames: int) -> None:
+        """So many were sent."""
+        self.rests_until = asyncio.get_running_loop().time() + min(frames * TELL_SECONDS, REST_SECONDS)
 
 
 class Scenes:
@@ -110,7 +133,11 @@ class Scenes:
             await self._wake.wait()
             await asyncio.sleep(MERGE_SECONDS)
             self._wake.clear()
+            now = asyncio.get_running_loop().time()
             for account_id, cast in list(self._casts.items()):
+                if cast.rests_until > now:
+                    asyncio.get_running_loop().call_at(cast.rests_until, self._wake.set)
+                    continue
                 try:
                     await self._bring_up(account_id, cast)
                 except Exception as error:
@@ -120,29 +147,24 @@ class Scenes:
                     asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
 
     async def _bring_up(self, account_id: int, cast: _Cast) -> None:
+        frames = 0
         if cast.scene is None:
-            await self._build(account_id, cast)
+            frames += await self._build(account_id, cast)
         elif cast.dirty:
-            await self._update(account_id, cast)
-        while cast.joining:
-            token, (session, known) = cast.joining.popitem()
-            try:
-                await self._welcome(account_id, cast, session, known)
-            except BaseException:
-                cast.joining.setdefault(token, (session, known))
-                raise
-            cast.audience[token] = session
+            frames += await self._update(account_id, cast)
+        if cast.joining:
+            frames += await self._welcome(account_id, cast)
+        cast.rest(frames)
 
-    async def _build(self, account_id: int, cast: _Cast) -> None:
-        """Read everything; those who were told before are told all of it again."""
+    async def _build(self, account_id: int, cast: _Cast) -> int:
+        """Read everything; those who were told before are told all of it again. Returns how many were told."""
         cast.dirty = {}
         scene = await self._store.read(lambda tx: read_scene(tx, account_id))
-        cast.scene, cast.digest, cast.through = scene, Digest(scene), scene.through
-        message = encode(SceneUpdate(scene=scene, complete=True, digest=cast.digest.value))
-        for session in cast.audience.values():
-            session.send(message)
+        cast.digest, cast.through = Digest(scene), scene.through
+        cast.show(scene)
+        return _send(cast.audience.values(), cast.whole()) if cast.audience else 0
 
-    async def _update(self, account_id: int, cast: _Cast) -> None:
+    async def _update(self, account_id: int, cast: _Cast) -> int:
         dirty, cast.dirty = cast.dirty, {}
         through = cast.through
         try:
@@ -154,32 +176,60 @@ class Scenes:
         assert cast.scene is not None
         update, gone = difference(cast.scene, *found, through=through)
         if empty(update, gone):
-            return
-        cast.scene = cast.scene.after(update, gone)
+            return 0
+        cast.show(cast.scene.after(update, gone))
         cast.digest.take(update, gone)
-        message = encode(SceneUpdate(scene=update, gone=gone, digest=cast.digest.value))
-        for session in cast.audience.values():
-            session.send(message)
+        return _send(cast.audience.values(), encode(SceneUpdate(scene=update, gone=gone, digest=cast.digest.value)))
 
-    async def _welcome(self, account_id: int, cast: _Cast, session: Session, known: int) -> None:
-        """Send a new session what it lacks."""
+    async def _welcome(self, account_id: int, cast: _Cast) -> int:
+        """Send all new sessions what they lack; those that lack the same get the same bytes. Returns how many were told."""
+        joining = dict(cast.joining)
+        known = sorted({number for _, number in joining.values() if number > 0})
+        first, changes = await self._since(known)
         scene = cast.scene
         assert scene is not None
-        if 0 < known <= scene.through + BACKLOG:
-            try:
-                changes = await self._feed.since(known)
-            except Resync:
-                changes = None
-            if changes is not None:
-                touched: dict[str, set[int]] = {}
-                for change in changes:
-                    kind = KINDS.get(change.kind)
-                    if kind is not None and kind in ENTRIES and change.account_id == account_id:
-                        touched.setdefault(ENTRIES[kind][0], set()).add(change.record_id)
-                update, gone = excerpt(scene, touched)
-                session.send(SceneUpdate(scene=update, gone=gone, digest=cast.digest.value))
-                return
-        session.send(SceneUpdate(scene=scene, complete=True, digest=cast.digest.value))
+        messages: dict[int, bytes] = {}
+        for number, touched in since_each(changes, account_id, [n for n in known if n >= first]):
+            update, gone = excerpt(scene, touched)
+            messages[number] = encode(SceneUpdate(scene=update, gone=gone, digest=cast.digest.value))
+        for token, (session, number) in joining.items():
+            if cast.joining.get(token) == (session, number):  # it may have ended meanwhile, or asked for more
+                del cast.joining[token]
+                cast.audience[token] = session
+                session.send(messages.get(number) or cast.whole())
+        return len(joining)
+
+    async def _since(self, known: Iterable[int]) -> tuple[int, list[Change]]:
+        """The lowest of these numbers after which the change log has everything, and what it has; else none is so low."""
+        for number in known:
+            with suppress(Resync):
+                return number, await self._feed.since(number)
+        return sys.maxsize, []
+
+
+def _send(sessions: Collection[Session], message: bytes) -> int:
+    for session in sessions:
+        session.send(message)
+    return len(sessions)
+
+
+def since_each(
+    changes: Sequence[Change], account_id: int, known: Sequence[int]
+) -> Iterator[tuple[int, dict[str, set[int]]]]:
+    """What changed in an environment after each of these (rising) numbers: by kind of entry, the ids. The highest comes first.
+
+    ``changes`` are all after the lowest. A number that is higher than the newest is of another history, and is left out.
+    """
+    newest = changes[-1].seq if changes else min(known, default=0)
+    touched: dict[str, set[int]] = {}
+    left = len(changes)
+    for number in reversed([n for n in known if n <= newest]):
+        while left and changes[left - 1].seq > number:
+            left -= 1
+            kind = KINDS.get(changes[left].kind)
+            if kind in ENTRIES and changes[left].account_id == account_id:
+                touched.setdefault(ENTRIES[kind][0], set()).add(changes[left].record_id)
+        yield number, touched
 
 
 def read_scene(tx: Tx, account_id: int) -> Scene:

@@ -1,6 +1,7 @@
 """A work queue of keys: each key at most once in the queue and at most once at work, however often it is added.
 
-Carries no payload: who takes a key reads the world anew. A key that fails comes back after a growing, jittered pause.
+Carries no payload: who takes a key reads the world anew. A key that fails comes back after a growing, jittered pause; one that
+took long rests before it is looked at again, so that a thousand changes of one big thing do not mean a thousand long looks.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
+REST, LONGEST_REST = 3.0, 0.25
+"""A key rests so many times as long as its work took, and at most so many seconds."""
 
 
 class KeyedQueue(Generic[K]):
@@ -29,6 +32,8 @@ class KeyedQueue(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []
         self._count = 0
         self._busy: set[K] = set()
+        """At work, or at rest after it."""
+        self._resting = 0
         self._again: dict[K, float] = {}
         self._failures: dict[K, int] = {}
         self._wake = asyncio.Event()
@@ -75,7 +80,7 @@ class KeyedQueue(Generic[K]):
                 heapq.heappop(self._heap)
             elif due > now:
                 return due - now
-            elif len(self._busy) >= self._workers:
+            elif len(self._busy) - self._resting >= self._workers:
                 return None
             else:
                 heapq.heappop(self._heap)
@@ -86,12 +91,15 @@ class KeyedQueue(Generic[K]):
 
     async def _serve(self, key: K, work: Callable[[K], Awaitable[float | None]]) -> None:
         again: float | None = None
+        begun = self._clock.monotonic()
         try:
-            again = await work(key)
-            self._failures.pop(key, None)
-        except Exception as error:
-            again = self._pause(key)
-            log.warning("%s failed and is tried again in %.1f s: %s: %s", key, again, type(error).__name__, error)
+            try:
+                again = await work(key)
+                self._failures.pop(key, None)
+            except Exception as error:
+                again = self._pause(key)
+                log.warning("%s failed and is tried again in %.1f s: %s: %s", key, again, type(error).__name__, error)
+            await self._rest(min(REST * (self._clock.monotonic() - begun), LONGEST_REST))
         finally:
             self._busy.discard(key)
             earlier = self._again.pop(key, None)
@@ -100,6 +108,14 @@ class KeyedQueue(Generic[K]):
             if again is not None:
                 self.add(key, again)
             self._wake.set()
+
+    async def _rest(self, seconds: float) -> None:
+        self._resting += 1
+        self._wake.set()  # its place is another's
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._resting -= 1
 
     def _pause(self, key: K) -> float:
         count = self._failures[key] = self._failures.get(key, 0) + 1

@@ -27,11 +27,15 @@ class Refused(NamedTuple):
     because: str
 
 
-def place(request: Request, hosts: Sequence[Candidate]) -> Placed | Refused:
-    """The best host for a deployment unit, or the reason that there is none."""
+def place(request: Request, hosts: Sequence[Candidate], *, real: bool | None = None) -> Placed | Refused:
+    """The best host for a deployment unit, or the reason that there is none.
+
+    ``real``: the environment has hosts that are not simulated; None = ``hosts`` are all of it.
+    """
     if not hosts:
         return Refused("There is no host in this environment. Add one with Hosts -> Add host.")
-    real = any(not host.simulated for host in hosts)
+    if real is None:
+        real = any(not host.simulated for host in hosts)
     if request.requested_host is not None:
         hosts = [host for host in hosts if host.id == request.requested_host]
         if not hosts:

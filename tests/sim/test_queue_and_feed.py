@@ -63,6 +63,20 @@ async def test_a_key_that_takes_long_rests_while_others_are_at_work() -> None:
     assert dict(begun)["small"] == pytest.approx(looks[0] + 0.05), "it has the place of the one that rests"
 
 
+async def test_a_key_that_asks_for_another_look_at_once_gets_it_when_the_clock_has_moved() -> None:
+    queue: KeyedQueue[str] = KeyedQueue(LoopClock(1))
+    looks = 0
+
+    async def work(key: str) -> float:
+        nonlocal looks
+        looks += 1
+        return 1e-16
+
+    queue.add("a")
+    await _serve(queue, work, 1.0)
+    assert 10 < looks <= 101
+
+
 async def test_different_keys_are_at_work_at_the_same_time_up_to_the_limit() -> None:
     queue: KeyedQueue[int] = KeyedQueue(LoopClock(1), workers=3)
     most = running = 0

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
+SOONEST = 0.01
+"""A key that asks for another look gets it after so long at least: what is left of a wait may be less than a clock can tell."""
 REST, LONGEST_REST = 3.0, 0.25
 """A key rests so many times as long as its work took, and at most so many seconds."""
 
@@ -95,6 +97,7 @@ class KeyedQueue(Generic[K]):
         try:
             try:
                 again = await work(key)
+                again = None if again is None else max(again, SOONEST)
                 self._failures.pop(key, None)
             except Exception as error:
                 again = self._pause(key)

@@ -29,18 +29,25 @@ _OPTIONS = (
 )
 
 
+_SETTINGS = "[safe]\n\tdirectory = *\n"
+"""A mirror on this machine (file://) may be anybody's: nothing of it is carried out."""
+
+
 class GitCommand:
     """:class:`~remuda.ports.git.Git`."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
+        self._settings: Path | None = None
 
     async def fetch(self, url: str, branch: str, folder: Path) -> str:
         """A new clone beside the old one takes its place at the end, unless the old one is at the same commit."""
         new = folder.with_name(folder.name + ".new")
         shutil.rmtree(new, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
         try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            self._settings = folder.parent / "gitconfig"
+            self._settings.write_text(_SETTINGS)
             if (folder / ".git").is_dir() and await self._newest(url, branch) == await self._here(folder):
                 return await self._here(folder)
             options = ["--branch", branch] if branch else []
@@ -68,7 +75,8 @@ class GitCommand:
     async def _git(self, *words: str) -> str:
         environment = {
             "PATH": os.environ.get("PATH", os.defpath), "HOME": "/nonexistent", "GIT_TERMINAL_PROMPT": "0",
-            "GIT_CONFIG_NOSYSTEM": "1", "GIT_ALLOW_PROTOCOL": "http:https:ssh:git:file", "LC_ALL": "C.UTF-8",
+            "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": str(self._settings or "/dev/null"),
+            "GIT_ALLOW_PROTOCOL": "http:https:ssh:git:file", "LC_ALL": "C.UTF-8",
             "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=20",
             **{name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")},
         }  # fmt: skip

@@ -100,7 +100,9 @@ class GitCommand:
                 await process.wait()
         if process.returncode:
             lines = [line for line in err.decode(errors="replace").splitlines() if line.strip()]
-            raise GitError(_SECRET.sub(r"\1", lines[-1] if lines else f"git ended with {process.returncode}")[:300])
+            lines.append(f"git ended with {process.returncode}")
+            said = next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[0])
+            raise GitError(_SECRET.sub(r"\1", said.removeprefix("fatal: "))[:300])
         return out.decode(errors="replace")
 
 

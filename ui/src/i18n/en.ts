@@ -161,4 +161,15 @@ export const en = {
   "ha.asof": "as of {time}", "ha.leader": "Leader", "ha.leader.text": "Its server leads the controllers", "ha.slot": "Node {n}", "ha.spare": "Spare", "ha.node.away": "This node does not answer. Look at its port 18080, or run the script on a new machine.", "ha.node.spareaway": "A former node; it has no place in the cluster.",
   "ha.wrong": "Wrong generation: this node runs {have}, the cluster has {want}. Run the newest script on it.", "ha.part.server": "Server", "ha.part.zookeeper": "ZooKeeper", "ha.part.redis": "Redis", "ha.part.ingress": "Load balancer (HTTPS)", "ha.version": "Version",
   "ha.last": "last seen:", "ha.waiting": "Waiting for a node. On another machine:", "ha.audit": "What was done to the cluster",
+
+  "nav.storage": "Storage", "nav.registries": "Registries", "nav.secrets": "Secrets",
+  "storage.sub": "Volumes: where they lie and who mounts them.", "storage.add": "Add volume", "storage.volumes": "Volumes", "storage.none": "No volumes yet",
+  "storage.none.text": "Add one here, or name one in a service; it is made when a container first uses it.", "storage.driver": "Driver", "storage.driver.hint": "local, or a volume driver that the hosts have.",
+  "storage.options": "Driver options", "storage.options.hint": "One a line: name=value", "storage.used": "Used by", "storage.anywhere": "any host with the driver", "storage.ro": "(read-only)",
+  "storage.remove": "The volume is deleted with its data. This cannot be undone.", "storage.templates": "Volume templates", "storage.template.remove": "The stack no longer declares this volume.",
+  "registries.sub": "Where images come from, when somebody has to log in there.", "registries.add": "Add registry", "registries.none": "No registries", "registries.none.text": "Public images need none. Add a registry when its images ask for a password.",
+  "registries.address": "Host and port without a scheme, such as registry.example.com:5000; index.docker.io for Docker Hub.", "registries.user": "User", "registries.password": "Password", "registries.login": "Log in",
+  "registries.login.title": "Log in to {name}", "registries.once": "It is never shown again. Left empty in a change, it stays.", "registries.remove": "Hosts can no longer pull its private images. Running containers stay.",
+  "secrets.sub": "Values that containers find as the file /run/secrets/NAME.", "secrets.add": "Add secret", "secrets.none": "No secrets yet", "secrets.none.text": "Add one, then name it in a service of your compose file.",
+  "secrets.once": "It is never shown again and never changes: for another value make another secret.", "secrets.remove": "The value is gone for good.",
 } as const;

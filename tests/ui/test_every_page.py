@@ -39,7 +39,8 @@ def paths(busy: RemudaServer) -> list[str]:
         f"/services/{service['id']}", f"/services/{service['id']}?tab=why",
         "/containers", f"/containers/{container['id']}",
         f"/containers/{container['id']}?tab=logs", f"/containers/{container['id']}?tab=config",
-        "/network", "/storage", "/registries", "/secrets", "/operations", "/admin/ha", "/admin/api-keys", "/admin/audit", "/admin/settings", "/nowhere",
+        "/network", "/storage", "/registries", "/secrets", "/operations",
+        "/admin/ha", "/admin/api-keys", "/admin/audit", "/admin/settings", "/nowhere",
     ]  # fmt: skip
 
 

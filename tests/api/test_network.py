@@ -88,3 +88,26 @@ async def test_why_a_packet_does_not_pass(server: Installation) -> None:
         assert said["because"] == "It does not pass: No rule fits, and the default is deny"
         answer = await http.post(f"{url}/?action=explain", json={"source": "nobody", "target": web["id"]})
         assert (answer.status_code, answer.json()["fieldName"]) == (422, "source")
+
+
+async def test_an_environment_says_from_which_range_ports_are_drawn(server: Installation) -> None:
+    async with server.admin(None) as http:
+        shown = (await http.get("/projects/1a5")).json()["servicesPortRange"]
+        assert shown == {"startPort": 49153, "endPort": 65535}
+        made = await http.post(
+            "/projects", json={"name": "low", "servicesPortRange": {"startPort": 2000, "endPort": 2100}}
+        )
+        assert made.json()["servicesPortRange"] == {"startPort": 2000, "endPort": 2100}
+        url = made.json()["links"]["self"]
+        changed = await http.put(url, json={"servicesPortRange": {"startPort": 3000, "endPort": 3000}})
+        assert changed.json()["servicesPortRange"] == {"startPort": 3000, "endPort": 3000}
+        network = (await http.get(f"/projects/{made.json()['id']}/networks")).json()["data"][0]
+        assert (network["portFirst"], network["portLast"]) == (3000, 3000)
+        for wrong, field in (
+            ({"startPort": 9, "endPort": 8}, "servicesPortRange.startPort"),
+            ({"startPort": 0, "endPort": 8}, "servicesPortRange.startPort"),
+            ({"startPort": 9}, "servicesPortRange.endPort"),
+            ({"startPort": 9, "endPort": 70000}, "servicesPortRange.endPort"),
+        ):
+            refused = await http.put(url, json={"servicesPortRange": wrong})
+            assert (refused.status_code, refused.json()["fieldName"]) == (422, field)

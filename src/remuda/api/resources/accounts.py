@@ -7,15 +7,19 @@ from typing import Any
 
 import msgspec
 
+from remuda.api.audit import audit
 from remuda.api.behaviour import Behaviour, Values
 from remuda.api.context import Context
 from remuda.api.errors import ApiError
+from remuda.api.lookup import lookup
 from remuda.api.render import Extra
 from remuda.control.network import network_of
 from remuda.core import ids, logins
-from remuda.core.model import ACTIVE, Account, Credential, Host, Member, Record, Stack
+from remuda.core.model import ACTIVE, Account, Credential, Host, Member, Network, Record, Stack
 from remuda.ports.store import ALIVE, Tx, Where, eq
 from remuda.schema.fields import OWNER, READONLY, USER
+from remuda.schema.registry import TYPES
+from remuda.schema.validate import Invalid, for_create
 
 PASSWORD_KIND = "usernamePassword"  # noqa: S105 - the name of a kind
 MIN_PASSWORD = 8
@@ -155,8 +159,21 @@ class Projects(Behaviour):
         if not members and ctx.caller.role in (USER, "admin"):
             members = [(str(ctx.caller.account_id), "rancher_id", OWNER)]
         _write_members(tx, project.id, members)
-        network_of(tx, project.id)
+        _limit_ports(tx, ctx, network_of(tx, project.id), values)
         return project
+
+    def update(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
+        if _limit_ports(tx, ctx, network_of(tx, record.id), values):
+            audit(
+                tx,
+                ctx,
+                "api.project.update",
+                self.kind,
+                record,
+                {"servicesPortRange": values["servicesPortRange"]},
+                200,
+            )
+        return super().update(tx, ctx, record, values)
 
     def remove(self, tx: Tx, ctx: Context, record: Any, values: Values) -> Record:
         record = tx.hold(Account, record.id) or record
@@ -180,6 +197,9 @@ class Projects(Behaviour):
     def extra(self, tx: Tx, ctx: Context, records: Sequence[Any]) -> Extra:
         rows = tx.find(Member, Where("account_id", "in", [r.id for r in records]), ALIVE)
         told: Extra = {r.id: {"members": []} for r in records}
+        for network in tx.find(Network, Where("account_id", "in", list(told)), ALIVE):
+            ports = {"startPort": network.port_first, "endPort": network.port_last}
+            told[network.account_id]["servicesPortRange"] = ports
         for row in rows:
             told[row.account_id]["members"].append(
                 {
@@ -190,6 +210,30 @@ class Projects(Behaviour):
                 }
             )
         return told
+
+
+def _limit_ports(tx: Tx, ctx: Context, network: Network, values: Values) -> bool:
+    """Public ports that nobody chose come from this range from now on; True when it is another one."""
+    given = values.get("servicesPortRange")
+    if given is None:
+        return False
+    try:
+        wish = for_create(TYPES["servicesPortRange"], given if isinstance(given, dict) else {}, lookup(tx, ctx))
+    except Invalid as problem:
+        field = f"servicesPortRange.{problem.field}"
+        raise ApiError(
+            problem.status, problem.code, problem.message.replace(problem.field, field), field=field
+        ) from None
+    first, last = wish["startPort"], wish["endPort"]
+    if first > last:
+        raise ApiError(
+            422, "InvalidOption", "'servicesPortRange.startPort' must not be above 'endPort'.",
+            field="servicesPortRange.startPort",
+        )  # fmt: skip
+    if (first, last) == (network.port_first, network.port_last):
+        return False
+    tx.update(network, port_first=first, port_last=last)
+    return True
 
 
 def _members(tx: Tx, wanted: list[Any]) -> list[tuple[str, str, str]]:

@@ -83,6 +83,7 @@ TYPES: tuple[ResourceType, ...] = (
         fields=(
             *common(uuid=Field(name="uuid", max_length=128, grants={ADMIN: "c"})),
             Field(name="members", type="array[projectMember]", create=True, computed=True),
+            Field(name="servicesPortRange", type="servicesPortRange", create=True, update=True, computed=True),
         ),
         actions=(
             *SWITCH,

@@ -60,7 +60,9 @@ async def test_a_change_by_the_control_plane_shows_at_once(server: Installation,
         async def running() -> bool:
             await http.get(path)
             found = (await http.get("/containers")).json()["data"]
-            return bool(found) and found[0]["state"] == "running"
+            services = (await http.get("/services")).json()["data"]
+            # when both are there nothing changes any more between the two questions below
+            return bool(found) and found[0]["state"] == "running" and services[0]["state"] == "active"
 
         await eventually(running)
         assert agent.assigned

@@ -111,3 +111,24 @@ def test_a_name_that_becomes_part_of_a_name_in_the_network_has_no_hyphen_at_its_
         for_create(TYPES["environment"], {"name": name}, lambda _type, _number: True)
     assert (refused.value.code, refused.value.field) == ("InvalidCharacters", "name")
     assert for_create(TYPES["environment"], {"name": "we--b"}, lambda _type, _number: True)["name"] == "we--b"
+
+
+@pytest.mark.parametrize(
+    ("binding", "field"),
+    [
+        (7, "binding"),
+        ({"services": []}, "binding.services"),
+        ({"services": {"a": 5}}, "binding.services.a"),
+        ({"services": {"a": {"labels": 5}}}, "binding.services.a.labels"),
+    ],
+)
+def test_what_is_only_kept_must_have_its_types_shape(binding: Any, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        for_create(TYPES["environment"], {"name": "a", "binding": binding}, nobody, "owner")
+    assert (caught.value.code, caught.value.field) == ("InvalidFormat", field)
+
+
+def test_what_is_only_kept_is_kept_as_it_was_said_without_what_nobody_knows() -> None:
+    told = {"services": {"a": {"labels": {"x": "1"}, "odd": 3}}, "more": 1}
+    kept = for_create(TYPES["environment"], {"name": "a", "binding": told}, nobody, "owner")["binding"]
+    assert kept == {"services": {"a": {"labels": {"x": "1"}}}}

@@ -17,6 +17,7 @@ from remuda.core.balancing.config import LbConfig, PortRule
 from remuda.core.model import PolicyRule, ServiceLink
 from remuda.core.secrets import fault, twice
 from remuda.core.spec import CHECK_LIMITS, CHECK_WORDS, HealthCheck, LaunchConfig, SecretReference
+from remuda.schema import registry
 from remuda.schema.fields import Field, ResourceType
 
 Lookup = Callable[[str, int], bool]
@@ -81,7 +82,30 @@ def check(field: Field, value: Any, lookup: Lookup) -> Any:
         return _array(field, value, lookup)
     if field.type in _STRUCTS:
         return _struct(field.name, _STRUCTS[field.type], value, lookup)
-    return value
+    return _document(field.type, field.name, value) if field.kept else value
+
+
+def _document(told: str, path: str, value: Any) -> Any:
+    """What is only kept is kept in the shape that its type has: it is told again, and whoever reads it relies on that."""
+    if value is None or told.startswith("reference["):
+        return value
+    if told.startswith(("array[", "map[")) and told not in _CHECKS:
+        inner = told[told.index("[") + 1 : -1]
+        if told.startswith("array["):
+            if not isinstance(value, list):
+                raise _wrong(Field(name=path), "a list", value)
+            return [_document(inner, f"{path}[{n}]", one) for n, one in enumerate(value)]
+        if not isinstance(value, dict):
+            raise _wrong(Field(name=path), "an object", value)
+        return {str(key): _document(inner, f"{path}.{key}", one) for key, one in value.items()}
+    if told in _CHECKS and told != "enum":
+        return _CHECKS[told](Field(name=path, type=told), value)
+    kind = registry.TYPES.get(told)
+    if kind is None:
+        return value
+    if not isinstance(value, dict):
+        raise _wrong(Field(name=path), "an object", value)
+    return {f.name: _document(f.type, f"{path}.{f.name}", value[f.name]) for f in kind.fields if f.name in value}
 
 
 def _wrong(field: Field, expected: str, value: Any) -> Invalid:
